@@ -1,0 +1,1 @@
+"""Linear codes over pieces: pure numpy; one file per family."""

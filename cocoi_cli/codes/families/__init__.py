@@ -1,0 +1,1 @@
+"""One file per code family; the registry finds them by itself."""
