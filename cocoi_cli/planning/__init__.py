@@ -1,0 +1,1 @@
+"""Pure decisions: which stage runs where, with which code."""
