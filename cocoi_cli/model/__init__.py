@@ -1,0 +1,1 @@
+"""ONNX in, network out: load, fold, shapes, stages, geometry, slices, images, labels."""

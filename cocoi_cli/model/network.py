@@ -1,0 +1,171 @@
+"""The records that describe a model: loaded, and cut into stages.
+
+`LoadedModel` is the file as it was read; `ConvLayer` describes one convolution at
+known sizes; `Network` is the model cut into stages by a plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """A graph input or output as the file declares it.
+
+    Attributes:
+        name: The ONNX name.
+        dtype: numpy dtype name (`float32`, `uint8`, ...).
+        shape: One entry per axis: a size, a symbol's name, or None where unknown.
+            None instead of a tuple where even the rank is unknown.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """An ONNX file that passed the checks.
+
+    Attributes:
+        path: Where it was read from.
+        name: File name without its ending.
+        sha256: Hex digest of the file's bytes.
+        proto: The `onnx.ModelProto` (typed Any: its stubs are not usable). Never written.
+        inputs: Graph inputs that are no initializers.
+        outputs: Graph outputs.
+        metadata: `metadata_props` of the file.
+        opset: Version of the default operator set.
+    """
+
+    path: Path
+    name: str
+    sha256: str
+    proto: Any
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    metadata: Mapping[str, str]
+    opset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConvSpec:
+    """Attributes of a convolution over `d` spatial axes, normalised.
+
+    `pads_begin` and `pads_end` are explicit: `auto_pad` has been resolved with the
+    known input size. Weights are `(out_channels, in_channels / group, *kernel)`.
+    """
+
+    kernel: Shape
+    strides: Shape
+    dilations: Shape
+    pads_begin: Shape
+    pads_end: Shape
+    group: int
+    in_channels: int
+    out_channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConvLayer:
+    """One convolution of the graph at known sizes: what a planner looks at.
+
+    Attributes:
+        name: Unique and readable (the node's name, or made from its output).
+        spec: Normalised attributes.
+        input_shape: `(batch, channels, *spatial)`; empty where unknown.
+        output_shape: `(batch, channels, *spatial)`; empty where unknown.
+        dtype: `float32` or `float16`: the type of the activation in the graph.
+        macs: Multiply-accumulates of the layer for this batch.
+        obstacle: Why the layer cannot be distributed whatever the plan, or None
+            (quantised weights, weights computed at run time, transposed
+            convolution, inside a control-flow body, ...).
+    """
+
+    name: str
+    spec: ConvSpec | None
+    input_shape: Shape
+    output_shape: Shape
+    dtype: str
+    macs: int
+    obstacle: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStage:
+    """A part of the graph that the host runs in ONNX Runtime.
+
+    Attributes:
+        name: `local 1`, `local 2`, ... in order of execution.
+        inputs: Tensor names it needs (graph inputs or outputs of earlier stages).
+        outputs: Tensor names that later stages or the graph's outputs need.
+        model: Serialised ONNX model of the part.
+        layers: Names of the conv layers inside it (each stays on the host).
+        operators: Number of nodes.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    model: bytes = field(repr=False)
+    layers: tuple[str, ...]
+    operators: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConvStage:
+    """A distributed convolution: linear, without bias and activation.
+
+    Attributes:
+        name: The layer's name.
+        input: Tensor name of the activation that is cut.
+        output: Tensor name of the raw sum; the bias is added by the next local stage.
+        spec: Normalised attributes.
+        weight: `(out_channels, in_channels / group, *kernel)` float32, C-contiguous.
+        input_shape: `(batch, channels, *spatial)` of this run.
+        output_shape: `(batch, channels, *spatial)` of this run.
+        dtype: The type `output` must have: `float32`, for a float16 layer too, whose sum
+            the next local stage rounds after adding the bias.
+    """
+
+    name: str
+    input: str
+    output: str
+    spec: ConvSpec
+    weight: NDArray[np.float32] = field(repr=False)
+    input_shape: Shape
+    output_shape: Shape
+    dtype: str
+
+
+Stage = LocalStage | ConvStage
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A model cut into stages, in an order that respects every dependency.
+
+    Attributes:
+        model: What it was cut from.
+        stages: Local and conv stages; a conv stage follows the stage that makes its input.
+        layers: Every conv layer of the graph, distributed or not.
+        last_use: Tensor name to index of the last stage that reads it; graph outputs
+            are kept to the end and are not in it.
+    """
+
+    model: LoadedModel
+    stages: tuple[Stage, ...]
+    layers: tuple[ConvLayer, ...]
+    last_use: Mapping[str, int]
