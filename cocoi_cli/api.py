@@ -1,0 +1,160 @@
+"""cocoi as a library: what the command line does, in a few calls.
+
+    from cocoi_cli import Fleet, Options, load_model
+
+    with Fleet.embedded(6) as fleet:
+        report = fleet.infer(load_model(path), {"image": tensor}, options=Options(k=4, check=True))
+    print(report.outputs["logits"].argmax(), report.latency_s, report.baseline_s)
+
+A `Fleet` owns its agents and one event loop in a thread of its own, so it works in a
+script as in a notebook. Nothing here prints; `Progress` tells what happens meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+from cocoi_cli.runtime.engine import Engine
+from cocoi_cli.runtime.options import Options, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+    from types import TracebackType
+
+    from cocoi_cli.model.network import LoadedModel
+    from cocoi_cli.runtime.report import AnyArray, InferenceReport
+
+__all__ = ["Fleet", "Options", "Progress"]
+
+Result = TypeVar("Result")
+
+
+class Fleet:
+    """Agents to infer with; a context manager, to be used from one thread at a time."""
+
+    def __init__(self, agents: int) -> None:
+        """Use `embedded` or `none`."""
+        self._agents = agents
+        self._engine: Engine | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    @classmethod
+    def embedded(cls, agents: int = 6) -> Fleet:
+        """So many agents as local processes, started by `__enter__` (or by the first inference).
+
+        Raises:
+            FleetSizeError: If `agents` is out of range.
+        """
+        Engine.check_size(agents)
+        return cls(agents)
+
+    @classmethod
+    def none(cls) -> Fleet:
+        """No agents: everything runs on this machine."""
+        return cls(0)
+
+    def __enter__(self) -> Fleet:
+        """Start the agents.
+
+        Raises:
+            FleetError: If an agent does not start or does not answer.
+        """
+        self._started()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Stop the agents and wait until they are gone."""
+        self.close()
+
+    def infer(
+        self,
+        model: LoadedModel,
+        tensors: Mapping[str, AnyArray],
+        *,
+        name: str = "",
+        options: Options | None = None,
+        progress: Progress | None = None,
+        observe: Callable[[str, AnyArray], None] | None = None,
+    ) -> InferenceReport:
+        """Run one inference and compare its time with plain ONNX Runtime on this machine.
+
+        Args:
+            model: From `load_model`.
+            tensors: Every input by ONNX name, in its declared type; borrowed, never written.
+            name: What the report calls the input.
+            options: How; the defaults suit a healthy fleet.
+            progress: Told what happens meanwhile.
+            observe: Called with name and raw sum (float32) of every distributed stage, for tests and studies.
+
+        Returns:
+            Outputs as ONNX Runtime would return them, and everything that was measured.
+
+        Raises:
+            UsageError: Tensors or options do not fit the model or the fleet.
+            ModelError: ONNX Runtime cannot run the model.
+            FleetError, DecodeError: Too few agents, where the host may not step in.
+        """
+        engine = self._started()
+        chosen = Options() if options is None else options
+        return self._call(engine.infer(model, tensors, name, chosen, progress, observe))
+
+    def process_ids(self) -> dict[str, int]:
+        """Agent id to the id of its process, for tests that pause or kill one."""
+        return self._started().process_ids()
+
+    def close(self) -> None:
+        """Stop the agents; idempotent."""
+        engine, self._engine = self._engine, None
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        try:
+            if engine is not None:
+                self._call(engine.aclose())
+        finally:
+            self._loop = self._thread = None
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    def _started(self) -> Engine:
+        if self._engine is None:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="cocoi-loop", daemon=True)
+                self._thread.start()
+            engine = Engine(self._agents)
+            try:
+                self._call(engine.start())
+            except BaseException:
+                self.close()
+                raise
+            self._engine = engine
+        return self._engine
+
+    def _call(self, coroutine: Coroutine[None, None, Result]) -> Result:
+        """Run in the loop's thread; an interrupt here cancels it there and waits for its clean-up."""
+        assert self._loop is not None  # noqa: S101 - set with the thread
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done():
+                future.cancel()
+                asyncio.run_coroutine_threadsafe(_settle(), self._loop).result()
+            raise
+
+
+async def _settle() -> None:
+    """Return once every other task of the loop has had the chance to finish its clean-up."""
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task() and _is_call(task)]
+    if others:
+        await asyncio.wait(others, timeout=10.0)
+
+
+def _is_call(task: asyncio.Task[object]) -> bool:
+    """Whether a task is one of `Fleet._call`'s, and not a heartbeat that lives as long as its link."""
+    return task.cancelling() > 0

@@ -1,0 +1,1 @@
+"""One inference: the session decides, the coordinator does what it is told."""

@@ -1,0 +1,110 @@
+"""How far an answer is from plain ONNX Runtime, and how far it may be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from cocoi_cli.errors import FailedError
+from cocoi_cli.runtime.report import CheckReport, float_output
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cocoi_cli.runtime.report import AnyArray
+
+TOLERANCES = {"f32": 1e-4, "f16": 1e-2}  # largest difference over largest value, by transport
+FLOAT16_MODEL_TOLERANCE = 4e-3  # a float16 model rounds so much by itself, however its shares travel
+INTEGER_TOLERANCE = 1e-3  # fraction of integer elements that may differ
+
+
+class CheckFailedError(FailedError):
+    """An output differs from plain ONNX Runtime by more than the stated tolerance."""
+
+    code: ClassVar[str] = "check-failed"
+
+    def __init__(self, output: str, found: float, tolerance: float) -> None:
+        super().__init__(
+            f"output `{output}` differs from plain ONNX Runtime by {found:.2g} of its largest value; "
+            f"the tolerance is {tolerance:.2g}",
+            output=output,
+            found=found,
+            tolerance=tolerance,
+        )
+
+
+def compare(outputs: Mapping[str, AnyArray], reference: Mapping[str, AnyArray], transport: str) -> CheckReport:
+    """Compare every output with the reference.
+
+    Args:
+        outputs: By ONNX name.
+        reference: Of the unmodified model in plain ONNX Runtime.
+        transport: `f16` or `f32`; decides the tolerance of float outputs.
+    """
+    per_output = {name: difference(outputs[name], reference[name]) for name in reference}
+    allowed = {name: tolerance(reference[name], transport) for name in reference}
+    worst = max(per_output, key=lambda name: per_output[name] / allowed[name], default=None)
+    return CheckReport(
+        max_rel_error=max(per_output.values(), default=0.0),
+        tolerance=allowed[worst] if worst is not None else TOLERANCES[transport],
+        top1_equal=_top1_equal(outputs, reference),
+        passed=all(per_output[name] <= allowed[name] for name in reference),
+        per_output=per_output,
+    )
+
+
+def demand(report: CheckReport, reference: Mapping[str, AnyArray], transport: str) -> None:
+    """Raise for the worst output if the check did not pass.
+
+    Raises:
+        CheckFailedError: With the output, its figure and its tolerance. The command exits 1.
+    """
+    for name, found in report.per_output.items():
+        allowed = tolerance(reference[name], transport)
+        if not found <= allowed:
+            raise CheckFailedError(name, found, allowed)
+
+
+def difference(found: AnyArray, reference: AnyArray) -> float:
+    """Largest |difference| over largest |reference|; for integers the fraction that differs.
+
+    Values that are not finite must be the same in both; otherwise the figure is infinite.
+    """
+    if found.shape != reference.shape or found.dtype != reference.dtype:
+        return float("inf")
+    if reference.size == 0:
+        return 0.0
+    if not float_output(reference):
+        return float(np.mean(found != reference))
+    a, b = found.astype(np.float64), reference.astype(np.float64)
+    finite = np.isfinite(b)
+    if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
+        return float("inf")
+    if not finite.any():
+        return 0.0
+    gap, largest = float(np.max(np.abs(a - b), where=finite, initial=0.0)), float(np.max(np.abs(b[finite])))
+    return gap / largest if largest > 0 else (0.0 if gap == 0 else float("inf"))
+
+
+def tolerance(reference: AnyArray, transport: str) -> float:
+    """What `difference` may be for an output like this."""
+    if not float_output(reference):
+        return INTEGER_TOLERANCE
+    if reference.dtype == np.float16:
+        return max(FLOAT16_MODEL_TOLERANCE, TOLERANCES[transport]) if transport == "f16" else FLOAT16_MODEL_TOLERANCE
+    return TOLERANCES[transport]
+
+
+def _top1_equal(outputs: Mapping[str, AnyArray], reference: Mapping[str, AnyArray]) -> bool | None:
+    """Same largest class in every row of every classifier-like output; None without one."""
+    verdicts = [
+        bool(np.array_equal(_rows(outputs[name]).argmax(axis=1), _rows(array).argmax(axis=1)))
+        for name, array in reference.items()
+        if array.ndim >= 2 and array.shape[1] > 1 and all(size == 1 for size in array.shape[2:]) and array.size
+    ]
+    return all(verdicts) if verdicts else None
+
+
+def _rows(array: AnyArray) -> AnyArray:
+    return array.reshape(array.shape[0], -1)

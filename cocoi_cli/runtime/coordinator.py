@@ -1,0 +1,430 @@
+"""Carries out what the session decides: one inference over links to agents.
+
+Everything happens in one event loop. Answers arrive as plain calls, become events,
+and the instructions that come back are carried out at once: encoding and decoding
+take a millisecond or two and run in the loop; local stages and strips that the host
+must compute itself run in a thread, so that lost agents are noticed meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from typing import TYPE_CHECKING, assert_never
+
+from cocoi_agent.wire.messages import Answer, Status
+from cocoi_cli.codes.registry import make_code
+from cocoi_cli.model.network import ConvStage, LocalStage
+from cocoi_cli.planning.defaults import gain_limit
+from cocoi_cli.runtime.events import (
+    AgentLost,
+    CancelWork,
+    Codeword,
+    ComputeLocally,
+    DeadlinePassed,
+    DecodeStrip,
+    Event,
+    HostComputed,
+    Instruction,
+    RequestCancelled,
+    RequestFailed,
+    SendShare,
+    StageDone,
+    StageStarted,
+    StripArrived,
+    StripFailed,
+    TimePassed,
+    WakeAt,
+)
+from cocoi_cli.runtime.failures import CannotDecodeError, DeadlineError, NoAgentsError
+from cocoi_cli.runtime.inference import (
+    ActiveStage,
+    Inference,
+    Job,
+    Link,
+    Outcome,
+    SentShare,
+    StageRow,
+    Tally,
+    local_reason,
+)
+from cocoi_cli.runtime.session import Session
+from cocoi_cli.runtime.timeline import Timeline
+from cocoi_cli.runtime.work import StageWork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from cocoi_cli.planning.plan import ConvPlan
+    from cocoi_cli.runtime.host import HostKernels
+    from cocoi_cli.runtime.options import Progress
+    from cocoi_cli.runtime.report import AnyArray
+
+
+VERDICT_S = 0.25  # a killed process's socket closes within milliseconds; the rest is for a loaded machine
+
+
+class Coordinator:
+    """Drives inferences, one at a time, over a set of links.
+
+    The session outlives an inference, so an agent that is still busy with a share that
+    nobody wants any more is not given another one until it has answered.
+    """
+
+    def __init__(self, kernels: HostKernels, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin without links; `attach` adds them."""
+        self._kernels = kernels
+        self._clock = clock
+        self._links: dict[str, Link] = {}
+        self._session = Session(())
+        self._causes: dict[str, str] = {}
+        self._inference: Inference | None = None
+        self._active: ActiveStage | None = None
+        self._requests = itertools.count(1)
+        self._codewords = itertools.count(1)
+        self._groups = itertools.count(1)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def attach(self, links: Sequence[Link]) -> None:
+        """Set the fleet, in order; to be called once, before the first inference."""
+        self._links = {link.id: link for link in links}
+        self._session = Session(tuple(self._links))
+
+    @property
+    def living(self) -> tuple[str, ...]:
+        """Agents that can be given work, in fleet order."""
+        return tuple(agent for agent in self._links if agent in self._session.living)
+
+    @property
+    def causes(self) -> Mapping[str, str]:
+        """Why each lost agent was lost."""
+        return self._causes
+
+    async def run(self, job: Job, progress: Progress | None = None, *, trace: bool = False) -> Outcome:
+        """Run one inference; `trace` asks for a timeline.
+
+        Raises:
+            NoAgentsError, CannotDecodeError, DeadlineError: Without fallback only.
+            LocalStageError: ONNX Runtime failed on the host.
+        """
+        start = self._clock()
+        inference = Inference(
+            request=next(self._requests),
+            job=job,
+            homes=self.living,
+            timeline=Timeline(start, enabled=trace),
+            progress=progress,
+            ends_at=start + job.deadline_s,
+            tallies={agent: Tally() for agent in self._links},
+        )
+        self._inference = inference
+        loop = asyncio.get_running_loop()
+        deadline = loop.call_later(job.deadline_s, self._deadline, inference)
+        try:
+            tensors = await self._run_stages(inference)
+            latency = self._clock() - start
+            inference.give_up_leftovers()
+            return self._outcome(inference, tensors, latency)
+        finally:
+            deadline.cancel()
+            self._stop(inference)
+            for task in inference.threads:
+                task.cancel()
+
+    # --- stages ---------------------------------------------------------------------
+
+    async def _run_stages(self, inference: Inference) -> dict[str, AnyArray]:
+        network = inference.job.network
+        plans = {layer.layer: layer for layer in inference.job.plan.layers}
+        wanted = {info.name for info in network.model.outputs}
+        tensors: dict[str, AnyArray] = dict(inference.job.tensors)
+        number = 0
+        for index, stage in enumerate(network.stages):
+            if isinstance(stage, LocalStage):
+                await self._run_local(inference, index, stage, plans, tensors)
+            else:
+                await self._run_conv(inference, index, number, stage, plans[stage.name], tensors)
+                number += 1
+            for name in [name for name in tensors if network.last_use.get(name, -1) <= index and name not in wanted]:
+                if name in network.last_use:
+                    del tensors[name]
+        return {info.name: tensors[info.name] for info in network.model.outputs}
+
+    async def _run_local(
+        self,
+        inference: Inference,
+        index: int,
+        stage: LocalStage,
+        plans: Mapping[str, ConvPlan],
+        tensors: dict[str, AnyArray],
+    ) -> None:
+        inference.began(index, stage.name, "local", 0)
+        start = self._clock()
+        inputs = {name: tensors[name] for name in stage.inputs}
+        tensors.update(await asyncio.to_thread(self._kernels.run_stage, stage, inputs))
+        end = self._clock()
+        inference.timeline.host("local", start, end, stage=stage.name)
+        row = StageRow(stage.name, local_reason(stage, plans), end - start, None)
+        inference.finish(index, row)
+
+    async def _run_conv(
+        self,
+        inference: Inference,
+        index: int,
+        number: int,
+        stage: ConvStage,
+        plan: ConvPlan,
+        tensors: dict[str, AnyArray],
+    ) -> None:
+        start = self._clock()
+        code = make_code(plan.scheme, plan.n, plan.k, gain_limit=gain_limit(plan.transport))
+        work = StageWork(stage, plan, code, tensors[stage.input])
+        inference.began(index, stage.name, "conv", work.strips)
+        reason = plan.reason
+        if work.is_finite:
+            await self._distribute(inference, index, number, work)
+        else:
+            reason = "on the host: its input holds values that are not finite"
+            await self._convolve_everything(work)
+        tensors[stage.output] = work.output
+        end = self._clock()
+        inference.timeline.host("stage", start, end, stage=stage.name)
+        if inference.job.observe is not None:
+            inference.job.observe(stage.name, tensors[stage.output])
+        inference.finish(index, StageRow(stage.name, reason, end - start, work))
+
+    async def _distribute(self, inference: Inference, index: int, number: int, work: StageWork) -> None:
+        """Hand out the shares of a stage and wait until its last strip is decoded."""
+        group = next(self._groups)
+        words = tuple(
+            Codeword(
+                id=next(self._codewords),
+                group=group,
+                order=strip,
+                strips=work.strips,
+                code=work.code,
+                homes=inference.homes[: work.plan.n],
+                requests=frozenset({inference.request}),
+                fallback=inference.job.fallback,
+            )
+            for strip in range(work.strips)
+        )
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        program = inference.job.programs[work.stage.name]
+        self._active = ActiveStage(index, number, work, program, words[0].id, done)
+        try:
+            self._feed(StageStarted(words))
+            await done
+        finally:
+            self._active = None
+
+    async def _convolve_everything(self, work: StageWork) -> None:
+        for strip in range(work.strips):
+            shares = [work.code.share_of(piece) for piece in range(work.code.pieces)]
+            answers = await asyncio.to_thread(work.convolve, self._kernels, strip, shares)
+            for share, answer in zip(shares, answers, strict=True):
+                work.accept(strip, share, answer, 1.0)
+                work.counts.host += 1
+            work.decode(strip, shares)
+
+    # --- events in ------------------------------------------------------------------
+
+    def answered(self, link: Link, answer: Answer, tensors: Sequence[AnyArray]) -> None:
+        """An agent answered a share; the links call this."""
+        inference = self._inference
+        sent = inference.sent.pop((link.id, answer.codeword, answer.part), None) if inference is not None else None
+        outcome = "late"
+        if inference is not None and sent is not None:
+            now = self._clock()
+            try:
+                outcome = inference.take(link.id, answer, tensors, sent, self._active)
+            except Exception as error:  # our own bug: it must end the stage, not the connection
+                self._give_up(error)
+                return
+            inference.timeline.answer(link.id, link.clock, answer, sent, now, outcome)
+        if answer.status is Status.DONE and outcome != "malformed":
+            self._feed(StripArrived(link.id, answer.codeword, answer.part))
+        else:
+            self._feed(StripFailed(link.id, answer.codeword, answer.part, answer.code or answer.status.value))
+
+    def lost(self, link: Link, cause: str) -> None:
+        """A link broke; the links call this."""
+        self._causes[link.id] = cause
+        inference = self._inference
+        if inference is not None:
+            inference.lose(link.id)
+            inference.warn(f"{link.id} was lost: {cause}")
+        self._feed(AgentLost(link.id))
+
+    def _deadline(self, inference: Inference) -> None:
+        inference.overdue = True
+        if inference.job.fallback:
+            inference.warn(f"the deadline of {inference.job.deadline_s:g} s passed; the host computes the rest")
+        self._feed(DeadlinePassed(inference.request))
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._feed(TimePassed())
+
+    # --- instructions out -----------------------------------------------------------
+
+    def _feed(self, event: Event) -> None:
+        """Let the session decide, and do what it says; a failure ends the stage, not the loop."""
+        try:
+            for instruction in self._session.handle(event, self._clock()):
+                self._carry_out(instruction)
+            if isinstance(event, StripArrived):
+                self._first_answer()
+        except Exception as error:  # our own bug: it must end the stage, not the loop
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """Hand an error to whoever waits for the stage; raise it if nobody does."""
+        if self._active is None or self._active.done.done():
+            raise error
+        self._active.done.set_exception(error)
+
+    def _carry_out(self, instruction: Instruction) -> None:
+        match instruction:
+            case SendShare():
+                self._send(instruction)
+            case CancelWork(agent, codeword, share):
+                self._links[agent].skip(codeword, share)
+            case DecodeStrip():
+                self._decode(instruction)
+            case ComputeLocally():
+                self._compute(instruction)
+            case WakeAt(moment_s):
+                self._wake_at(moment_s)
+            case StageDone():
+                self._finish_stage()
+            case RequestFailed():
+                self._fail(instruction)
+            case _:
+                assert_never(instruction)
+
+    def _send(self, instruction: SendShare) -> None:
+        inference, active = self._expect()
+        work, link = active.work, self._links[instruction.agent]
+        start = self._clock()
+        strip = self._strip(instruction.codeword)
+        x, scale = work.share(strip, instruction.share)
+        sent = self._clock()
+        inference.timeline.host("encode", start, sent, stage=work.stage.name, strip=strip, share=instruction.share)
+        inference.sent[instruction.agent, instruction.codeword, instruction.share] = SentShare(sent, work, strip)
+        inference.tallies[instruction.agent].bytes_out += x.nbytes
+        work.counts.bytes_out += x.nbytes
+        link.send_share(
+            stream=inference.request,
+            codeword=instruction.codeword,
+            share=instruction.share,
+            program=active.program,
+            x=x,
+            scale=scale,
+            axis=work.plan.axis,
+            reply=work.plan.transport,
+            deadline_s=max(inference.ends_at - sent, 0.0) if not inference.overdue else None,
+        )
+
+    def _decode(self, instruction: DecodeStrip) -> None:
+        inference, active = self._expect()
+        start = self._clock()
+        strip = self._strip(instruction.codeword)
+        if active.work.decode(strip, instruction.shares):
+            inference.timeline.host("decode", start, self._clock(), stage=active.work.stage.name, strip=strip)
+        active.decoded += 1
+        if inference.progress is not None:
+            inference.progress.strip_done(active.index, active.decoded, active.work.strips)
+
+    def _compute(self, instruction: ComputeLocally) -> None:
+        inference, active = self._expect()
+        if not inference.overdue:
+            inference.warn(f"agents cannot finish {active.work.stage.name}; the host computes what is missing")
+        task = asyncio.get_running_loop().create_task(self._compute_on_host(inference, active, instruction))
+        inference.threads.add(task)
+        task.add_done_callback(inference.threads.discard)
+
+    async def _compute_on_host(self, inference: Inference, active: ActiveStage, instruction: ComputeLocally) -> None:
+        work, strip = active.work, self._strip(instruction.codeword)
+        start = self._clock()
+        try:
+            answers = await asyncio.to_thread(work.convolve, self._kernels, strip, instruction.shares)
+        except Exception as error:  # handed to whoever waits for the stage
+            if not active.done.done():
+                active.done.set_exception(error)
+            return
+        inference.timeline.host("local", start, self._clock(), stage=work.stage.name, strip=strip)
+        for share, answer in zip(instruction.shares, answers, strict=True):
+            if not work.has(strip, share):
+                work.accept(strip, share, answer, 1.0)
+                work.counts.host += 1
+        self._feed(HostComputed(instruction.codeword, instruction.shares))
+
+    def _wake_at(self, moment_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        delay = max(moment_s - self._clock(), 0.0)
+        self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
+
+    def _finish_stage(self) -> None:
+        _, active = self._expect()
+        if not active.done.done():
+            active.done.set_result(None)
+
+    def _fail(self, instruction: RequestFailed) -> None:
+        """Name the failure a moment later: agents that die together are noticed one after another."""
+        inference, active = self._expect()
+        asyncio.get_running_loop().call_later(VERDICT_S, self._give_verdict, inference, active, instruction)
+
+    def _give_verdict(self, inference: Inference, active: ActiveStage, instruction: RequestFailed) -> None:
+        answering = instruction.answering if instruction.overdue else len(self._session.living)
+        error: NoAgentsError | DeadlineError | CannotDecodeError
+        if min(answering, instruction.answering) == 0:
+            error = NoAgentsError(instruction.needed)
+        elif instruction.overdue:
+            error = DeadlineError(inference.job.deadline_s, answering, instruction.needed)
+        else:
+            error = CannotDecodeError(answering, instruction.needed)
+        if not active.done.done():
+            active.done.set_exception(error)
+
+    # --- bookkeeping ------------------------------------------------------------------
+
+    def _expect(self) -> tuple[Inference, ActiveStage]:
+        """The running inference and stage: instructions come only while there are both."""
+        assert self._inference is not None  # noqa: S101 - an invariant of the session
+        assert self._active is not None  # noqa: S101 - an invariant of the session
+        return self._inference, self._active
+
+    def _strip(self, codeword: int) -> int:
+        """Codewords of a stage have consecutive numbers."""
+        return codeword - self._active.first if self._active is not None else -1
+
+    def _first_answer(self) -> None:
+        inference, active = self._inference, self._active
+        if inference is None or active is None or active.answered:
+            return
+        active.answered = True
+        if inference.job.on_first_strip is not None:
+            inference.job.on_first_strip(active.number)
+
+    def _stop(self, inference: Inference) -> None:
+        """Forget the inference; whatever agents still compute for it is told to stop."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for instruction in self._session.handle(RequestCancelled(inference.request), self._clock()):
+            if isinstance(instruction, CancelWork):
+                self._links[instruction.agent].skip(instruction.codeword, instruction.share)
+        self._inference = None
+
+    def _outcome(self, inference: Inference, tensors: Mapping[str, AnyArray], latency_s: float) -> Outcome:
+        return Outcome(
+            outputs=tensors,
+            latency_s=latency_s,
+            stages=tuple(row.report() for row in inference.rows),
+            agents=inference.agent_reports(self._session.living),
+            warnings=tuple(inference.warnings),
+            trace=inference.timeline.trace({agent: link.clock for agent, link in self._links.items()}),
+        )

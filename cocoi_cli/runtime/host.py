@@ -1,0 +1,137 @@
+"""What the host computes itself: local stages, strips that no agent will do, and the baseline.
+
+Sessions are opened once and kept for as long as this object lives. Nothing here is
+asynchronous; callers that must stay responsive use a thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cocoi_cli.errors import FailedError, ModelError, UsageError
+from cocoi_cli.model.onnxruntime_session import open_session, refusal
+from cocoi_cli.model.slices import slice_program
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import onnxruntime as ort
+    from numpy.typing import NDArray
+
+    from cocoi_cli.model.network import ConvSpec, LoadedModel, LocalStage
+    from cocoi_cli.runtime.report import AnyArray
+
+ENOUGH_S = 0.5  # a baseline that takes longer is not repeated: its own noise is small against it
+BASELINE_RUNS = 3
+
+
+class LocalStageError(FailedError):
+    """ONNX Runtime failed in the middle of the network."""
+
+    code = "stage-failed"
+
+    def __init__(self, stage: str, reason: str) -> None:
+        super().__init__(f"stage `{stage}` failed on the host: {reason}", stage=stage, reason=reason)
+
+
+class ModelRunError(ModelError):
+    """ONNX Runtime loads the model and then fails to run it on this input."""
+
+    code = "model-failed"
+
+    def __init__(self, model: str, reason: str) -> None:
+        super().__init__(f"model `{model}` fails in ONNX Runtime on this input: {reason}", model=model, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Plain ONNX Runtime on the unmodified model: what every result is held against.
+
+    Attributes:
+        outputs: By ONNX name.
+        seconds: Best of the runs made after the first.
+    """
+
+    outputs: Mapping[str, AnyArray]
+    seconds: float
+
+
+class HostKernels:
+    """ONNX Runtime sessions of the host, opened on first use."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        """Use `threads` inside an operator, or as many as ONNX Runtime likes."""
+        self._threads = threads
+        self._local: dict[str, ort.InferenceSession] = {}
+        self._slices: dict[bytes, ort.InferenceSession] = {}
+        self._whole: tuple[str, ort.InferenceSession] | None = None
+
+    def open_stage(self, stage: LocalStage) -> None:
+        """Open the session of a local stage before time counts."""
+        self._stage_session(stage)
+
+    def run_stage(self, stage: LocalStage, tensors: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+        """Run a local stage.
+
+        Raises:
+            LocalStageError: If ONNX Runtime fails.
+        """
+        session = self._stage_session(stage)
+        try:
+            results = session.run(list(stage.outputs), {name: tensors[name] for name in stage.inputs})
+        except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
+            raise LocalStageError(stage.name, refusal(error)) from error
+        return dict(zip(stage.outputs, results, strict=True))
+
+    def convolve(self, spec: ConvSpec, axis: int, x: NDArray[np.float32], weight: NDArray[np.float32]) -> AnyArray:
+        """What an agent would answer to the share `x`, in float32: no bias, no padding on `axis`."""
+        program = slice_program(spec, axis, "f32")
+        session = self._slices.get(program)
+        if session is None:
+            session = self._slices.setdefault(program, open_session(program, threads=self._threads))
+        result: AnyArray = session.run(["y32"], {"x": x, "w": weight})[0]
+        return result
+
+    def baseline(self, model: LoadedModel, tensors: Mapping[str, AnyArray], *, repeat: bool = True) -> Baseline:
+        """Run the unmodified model and time it.
+
+        Args:
+            model: The model as loaded.
+            tensors: Its inputs by name.
+            repeat: Whether to run again until the time means something.
+
+        Raises:
+            ModelRunError: If ONNX Runtime fails on these inputs.
+        """
+        names = [info.name for info in model.outputs]
+        try:
+            session = self._whole_session(model)
+            started = time.perf_counter()
+            results = session.run(names, dict(tensors))
+            best = first = time.perf_counter() - started
+            for index in range(BASELINE_RUNS if repeat and first < ENOUGH_S else 0):
+                started = time.perf_counter()
+                session.run(names, dict(tensors))
+                elapsed = time.perf_counter() - started
+                best = elapsed if index == 0 else min(best, elapsed)
+        except (ModelError, UsageError):
+            raise
+        except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
+            raise ModelRunError(model.name, refusal(error)) from error
+        return Baseline(dict(zip(names, results, strict=True)), best)
+
+    def _stage_session(self, stage: LocalStage) -> ort.InferenceSession:
+        digest = hashlib.sha256(stage.model).hexdigest()
+        session = self._local.get(digest)
+        if session is None:
+            session = self._local.setdefault(digest, open_session(stage.model, threads=self._threads))
+        return session
+
+    def _whole_session(self, model: LoadedModel) -> ort.InferenceSession:
+        if self._whole is None or self._whole[0] != model.sha256:
+            self._whole = (model.sha256, open_session(model.path, threads=self._threads))
+        return self._whole[1]

@@ -1,0 +1,446 @@
+"""One connection to one agent, seen from the host.
+
+A link says hello, keeps the agent's programs up to date, sends shares and passes the
+answers on. It counts as connected only once its Hello was answered: a TLS 1.3 client
+that the agent refuses sees its own handshake succeed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import numpy as np
+
+import cocoi_agent
+from cocoi_agent.transport import ConnectError, Connection, OnLost, OnMessage, connect
+from cocoi_agent.wire.limits import DEFAULT_MAX_TAIL, PROTOCOL_VERSIONS, Limits
+from cocoi_agent.wire.messages import (
+    Answer,
+    Binding,
+    Bye,
+    Credit,
+    Fault,
+    Have,
+    Hello,
+    Load,
+    Loaded,
+    Message,
+    Missing,
+    Part,
+    Ping,
+    Pong,
+    Put,
+    Run,
+    Skip,
+    Stored,
+    Welcome,
+)
+from cocoi_agent.wire.tensors import describe
+from cocoi_cli.errors import FleetError
+from cocoi_cli.runtime.inference import Clock
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping, Sequence
+
+    from cocoi_cli.runtime.inference import LinkOwner
+    from cocoi_cli.runtime.report import AnyArray
+
+CONNECT_TIMEOUT_S = 10.0
+REQUEST_TIMEOUT_S = 60.0  # storing tens of megabytes on an SD card takes its time
+ANSWER_CREDIT_BYTES = 64 << 20  # answers on their way to the host, per agent; the largest real strip is 3 MB
+HEARTBEAT_S = 2.0
+MISSED_BEATS = 4  # the agent answers pings while it computes, so silence this long means it is gone or frozen
+CLOCK_PROBES = 3
+
+
+class LinkError(FleetError):
+    """An agent cannot be reached, refused us, or broke off."""
+
+    code: ClassVar[str] = "agent-unreachable"
+
+    def __init__(self, agent: str, where: str, cause: str) -> None:
+        super().__init__(f"cannot use agent `{agent}` at {where}: {cause}", agent=agent, address=where, cause=cause)
+        self.agent = agent
+        self.cause = cause
+
+
+class VersionError(LinkError):
+    """The agent talks no protocol version that this host talks."""
+
+    code: ClassVar[str] = "version"
+
+
+class AgentFaultError(LinkError):
+    """The agent answered a request with an error code of its own."""
+
+    code: ClassVar[str] = "agent-fault"
+
+    def __init__(self, agent: str, where: str, fault: Fault) -> None:
+        super().__init__(agent, where, f"{fault.message or fault.code} (`{fault.code}`)")
+        self.details["fault"] = fault.code
+        self.fault = fault.code
+
+
+class Connector(Protocol):
+    """Makes the connection of a link."""
+
+    async def __call__(self, on_message: OnMessage, on_lost: OnLost, /) -> Connection:
+        """Connect, or raise `ConnectError`."""
+        ...
+
+
+def tcp(host: str, port: int, context: ssl.SSLContext | None, *, receive_buffer: int | None = None) -> Connector:
+    """Connect over TCP.
+
+    Args:
+        host: Address of the agent.
+        port: Its port.
+        context: TLS with pinned certificates; None only where the fleet says `security = "none"`.
+        receive_buffer: Bytes of the socket's receive buffer, against incast; None leaves it to the kernel.
+    """
+
+    async def connector(on_message: OnMessage, on_lost: OnLost, /) -> Connection:
+        return await connect(
+            host,
+            port,
+            ssl_context=context,
+            on_message=on_message,
+            on_lost=on_lost,
+            limits=Limits(),
+            receive_buffer=receive_buffer,
+            timeout_s=CONNECT_TIMEOUT_S,
+        )
+
+    return connector
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What an agent must hold before it can compute shares of a stage.
+
+    Attributes:
+        id: `program_id` of the rest.
+        graph: SHA-256 of the ONNX bytes.
+        bindings: Tensors that belong to it, by hash.
+    """
+
+    id: str
+    graph: str
+    bindings: tuple[Binding, ...]
+
+
+class AgentLink:
+    """The host's end of the connection to one agent."""
+
+    def __init__(self, agent: str, owner: LinkOwner) -> None:
+        """Name the agent as the fleet does; `open` connects."""
+        self.id = agent
+        self.clock = Clock(0.0, float("inf"))
+        self.bytes_out = 0
+        self.bytes_in = 0
+        self._owner = owner
+        self._where = ""
+        self._connection: Connection | None = None
+        self._welcome: Welcome | None = None
+        self._waiting: dict[tuple[str, str], asyncio.Future[Message]] = {}
+        self._loaded: set[str] = set()
+        self._runs: dict[tuple[int, int], int] = {}
+        self._next = 1
+        self._credit = 0
+        self._held_back: deque[tuple[Run, tuple[AnyArray, ...]]] = deque()
+        self._owed = 0
+        self._heard_at = 0.0
+        self._beat: asyncio.Task[None] | None = None
+        self._is_open = False
+
+    def __repr__(self) -> str:
+        """Name, address and what it still waits for."""
+        return f"<AgentLink {self.id} at {self._where}, open={self._is_open}, runs={len(self._runs)}>"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether shares can be sent."""
+        return self._is_open
+
+    @property
+    def welcome(self) -> Welcome:
+        """What the agent said of itself; only after `open`."""
+        assert self._welcome is not None  # noqa: S101 - set by open
+        return self._welcome
+
+    async def open(self, where: str, connector: Connector) -> None:
+        """Connect, say hello, and compare clocks.
+
+        Args:
+            where: What messages call the address.
+            connector: Makes the connection; `tcp` makes one for real agents.
+
+        Raises:
+            LinkError: Unreachable, refused, silent, or not an agent.
+            VersionError: It talks another protocol version.
+        """
+        self._where = where
+        try:
+            self._connection = await connector(self._received, self._lost)
+        except ConnectError as error:
+            raise LinkError(self.id, self._where, error.reason) from error
+        self._is_open = True
+        software = f"cocoi {cocoi_agent.__version__}"
+        hello = Hello(PROTOCOL_VERSIONS, software, (), "host", DEFAULT_MAX_TAIL, ANSWER_CREDIT_BYTES)
+        try:
+            welcome = await self._ask("welcome", "", hello)
+            assert isinstance(welcome, Welcome)  # noqa: S101 - `_ask` waits for just that
+            self._welcome = welcome
+            self._credit = welcome.credit
+            for _ in range(CLOCK_PROBES):
+                await self._compare_clocks()
+        except BaseException:
+            await self.aclose()
+            raise
+        self._beat = asyncio.get_running_loop().create_task(self._heartbeat(), name=f"heartbeat of {self.id}")
+
+    async def prepare(self, programs: Sequence[Program], blobs: Mapping[str, bytes | memoryview]) -> int:
+        """Make the agent hold these programs; send only the blobs that it lacks.
+
+        Args:
+            programs: What the next inference needs.
+            blobs: Every blob that the programs name, by SHA-256.
+
+        Returns:
+            Bytes that had to be sent.
+
+        Raises:
+            AgentFaultError: The agent refused a blob or a program.
+            LinkError: It broke off or stayed silent.
+        """
+        wanted = [program for program in programs if program.id not in self._loaded]
+        if not wanted:
+            return 0
+        hashes = sorted({program.graph for program in wanted} | {b.blob for p in wanted for b in p.bindings})
+        sent = 0
+        for at in range(0, len(hashes), 512):  # a header lists no more than 1,024
+            missing = await self._ask("missing", "", Have(tuple(hashes[at : at + 512])))
+            assert isinstance(missing, Missing)  # noqa: S101 - `_ask` waits for just that
+            for blob in missing.hashes:
+                await self._put(blob, np.frombuffer(blobs[blob], np.uint8))
+                sent += len(blobs[blob])
+        for program in wanted:
+            load = Load(program.id, program.graph, program.bindings, linear=True)
+            await self._ask("loaded", program.id, load)
+            self._loaded.add(program.id)
+        return sent
+
+    def send_share(
+        self,
+        *,
+        stream: int,
+        codeword: int,
+        share: int,
+        program: str,
+        x: AnyArray,
+        scale: float,
+        axis: int,
+        reply: str,
+        deadline_s: float | None,
+    ) -> None:
+        """Send one share to be computed; the answer comes to the owner.
+
+        Args:
+            stream: The request, for cancelling.
+            codeword: Repeated in the answer.
+            share: Repeated in the answer as its part.
+            program: Id of a prepared program.
+            x: The share, C-contiguous; must not change until the answer has come or the link is lost.
+            scale: Power of two; the share's value is `x * scale`.
+            axis: The cut axis.
+            reply: `f16` or `f32`.
+            deadline_s: The agent drops it unless begun so soon.
+        """
+        run = self._next
+        self._next += 1
+        self._runs[codeword, share] = run
+        part = Part(share, 0, x.shape[axis])
+        message = Run(
+            run=run,
+            stream=stream,
+            codeword=codeword,
+            program=program,
+            tensors=(describe("x", x, scale),),
+            axis=axis,
+            parts=(part,),
+            deadline_s=deadline_s,
+            reply_dtype=reply,
+        )
+        self._held_back.append((message, (x,)))
+        self._release()
+
+    def skip(self, codeword: int, share: int) -> None:
+        """Ask the agent to drop a share that it has not begun; the answer still comes."""
+        run = self._runs.get((codeword, share))
+        if run is not None and self._connection is not None:
+            self._connection.send_nowait_control(Skip(run, (share,)))
+
+    async def aclose(self) -> None:
+        """Say good-bye and close; idempotent, and the owner hears nothing of it."""
+        self._is_open = False
+        beat, self._beat = self._beat, None
+        if beat is not None and beat is not asyncio.current_task():
+            beat.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await beat
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            if not connection.is_closed:
+                connection.send_nowait_control(Bye("done"))
+            await connection.aclose()
+        self._fail_waiting(LinkError(self.id, self._where, "closed"))
+
+    # --- requests ---------------------------------------------------------------
+
+    async def _ask(self, answer: str, about: str, message: Message, tensors: tuple[AnyArray, ...] = ()) -> Message:
+        """Send a request and wait for its answer, or for a fault about it."""
+        connection = self._connection
+        if connection is None or not self._is_open:
+            raise LinkError(self.id, self._where, "the connection is closed")
+        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._waiting[answer, about] = future
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                if tensors:
+                    connection.send(message, tensors).add_done_callback(_forget)
+                else:
+                    connection.send_nowait_control(message)
+                return await future
+        except TimeoutError:
+            cause = f"no `{answer}` within {REQUEST_TIMEOUT_S:.0f} s"
+            raise LinkError(self.id, self._where, cause) from None
+        finally:
+            self._waiting.pop((answer, about), None)
+
+    async def _put(self, digest: str, data: AnyArray) -> None:
+        await self._ask("stored", digest, Put(digest, (describe("blob", data),)), (data,))
+
+    async def _compare_clocks(self) -> None:
+        """Estimate the agent's clock from the midpoint of the smallest round trip."""
+        token = self._next
+        self._next += 1
+        before = time.monotonic()
+        pong = await self._ask("pong", str(token), Ping(token))
+        after = time.monotonic()
+        assert isinstance(pong, Pong)  # noqa: S101 - `_ask` waits for just that
+        if (after - before) / 2 < self.clock.uncertainty_s:
+            self.clock = Clock(pong.clock_s - (before + after) / 2, (after - before) / 2)
+
+    async def _heartbeat(self) -> None:
+        while self._is_open and self._connection is not None:
+            self._connection.send_nowait_control(Ping(0))
+            await asyncio.sleep(HEARTBEAT_S)
+            silent_s = time.monotonic() - self._heard_at
+            if silent_s > HEARTBEAT_S * MISSED_BEATS:
+                self._break_off(f"silent for {silent_s:.0f} s")
+
+    # --- what the connection reports -------------------------------------------------
+
+    def _received(self, _: Connection, message: Message, tensors: tuple[AnyArray, ...]) -> None:
+        self._heard_at = time.monotonic()
+        match message:
+            case Answer():
+                self._answer(message, tensors)
+            case Credit():
+                self._credit += message.bytes
+                self._release()
+            case Welcome() | Missing():
+                self._resolve((message.word, ""), message)
+            case Stored():
+                self._resolve((message.word, message.hash), message)
+            case Loaded():
+                self._resolve((message.word, message.program), message)
+            case Pong():
+                self._resolve((message.word, str(message.token)), message)
+            case Fault():
+                self._fault(message)
+            case Ping() if self._connection is not None:
+                self._connection.send_nowait_control(Pong(message.token, time.monotonic()))
+            case Bye():
+                self._break_off(f"the agent said good-bye: {message.reason}")
+            case _:
+                pass  # a later version may send more; what must be understood is a fault of the wire
+
+    def _answer(self, answer: Answer, tensors: tuple[AnyArray, ...]) -> None:
+        if answer.last:
+            self._runs.pop((answer.codeword, answer.part), None)
+        size = sum(tensor.nbytes for tensor in tensors)
+        self.bytes_in += size
+        if self._is_open:
+            self._owner.answered(self, answer, tensors)
+        self._owed += size
+        if self._owed >= ANSWER_CREDIT_BYTES // 4 and self._connection is not None:
+            self._connection.send_nowait_control(Credit(self._owed))
+            self._owed = 0
+
+    def _fault(self, fault: Fault) -> None:
+        error = (VersionError(self.id, self._where, fault.message) if fault.code == "version"
+                 else AgentFaultError(self.id, self._where, fault))  # fmt: skip
+        for (_, about), future in self._waiting.items():
+            if about == fault.about and about and not future.done():
+                future.set_exception(error)
+                return
+        self._fail_waiting(error)
+
+    def _lost(self, _: Connection, cause: Exception | None) -> None:
+        self._break_off(_spoken(cause))
+
+    # --- bookkeeping --------------------------------------------------------------------
+
+    def _release(self) -> None:
+        """Send held-back runs as far as the agent's credit goes; a single one may exceed it."""
+        whole = self._welcome.credit if self._welcome is not None else 0
+        while self._held_back and self._connection is not None and self._is_open:
+            run, tensors = self._held_back[0]
+            size = sum(tensor.nbytes for tensor in tensors)
+            if size > self._credit and self._credit < whole:
+                return
+            self._held_back.popleft()
+            self._credit -= size
+            self.bytes_out += size
+            self._connection.send(run, tensors).add_done_callback(_forget)
+
+    def _resolve(self, key: tuple[str, str], message: Message) -> None:
+        future = self._waiting.get(key)
+        if future is not None and not future.done():
+            future.set_result(message)
+
+    def _fail_waiting(self, error: LinkError) -> None:
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(error)
+
+    def _break_off(self, cause: str) -> None:
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._fail_waiting(LinkError(self.id, self._where, cause))
+        if self._connection is not None:
+            self._connection.close()
+        if self._welcome is not None:  # before that, `open` raises instead
+            self._owner.lost(self, cause)
+
+
+def _spoken(cause: Exception | None) -> str:
+    """Why a connection ended, as it stands inside a sentence."""
+    if cause is None:
+        return "the connection was closed"
+    text = (cause.strerror if isinstance(cause, OSError) else None) or str(cause) or type(cause).__name__
+    return text[:1].lower() + text[1:]
+
+
+def _forget(future: asyncio.Future[None]) -> None:
+    """A failed send needs no second report: the loss of the connection is reported by itself."""
+    if not future.cancelled():
+        future.exception()

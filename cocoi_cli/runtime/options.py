@@ -1,0 +1,61 @@
+"""What a caller may choose for an inference, and how it may watch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cocoi_cli.planning.plan import Plan
+    from cocoi_cli.runtime.report import StageReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How an inference is to be run; the same words as on the command line.
+
+    Attributes:
+        n: Shares per codeword; None for all living agents.
+        k: Answers that suffice; None for n - 2 (n - 1 below five).
+        scheme: `coded`, `uncoded`, `replication` or `local`.
+        transport: `f16` or `f32`.
+        deadline_s: Seconds after which agents are waited for no longer.
+        fallback: Whether the host may compute what agents cannot.
+        check: Whether to compare with plain ONNX Runtime.
+        trace: Whether to collect a timeline.
+        kill: Embedded agents to kill after the first strip of the middle distributed stage.
+    """
+
+    n: int | None = None
+    k: int | None = None
+    scheme: str = "coded"
+    transport: str = "f16"
+    deadline_s: float = 60.0
+    fallback: bool = True
+    check: bool = False
+    trace: bool = False
+    kill: int = 0
+
+
+class Progress(Protocol):
+    """Who watches; every method is called from the event loop's thread."""
+
+    def fleet_ready(self, agents: int) -> None:
+        """So many agents answer."""
+
+    def planned(self, plan: Plan, stages: Sequence[str]) -> None:
+        """What will run where; `stages` are their names in order."""
+
+    def stage_started(self, index: int, name: str, kind: str, strips: int) -> None:
+        """A stage begins."""
+
+    def strip_done(self, index: int, done: int, strips: int) -> None:
+        """A strip of a conv stage has been decoded."""
+
+    def stage_done(self, index: int, report: StageReport) -> None:
+        """A stage has ended; late answers may still be added to its report."""
+
+    def warning(self, text: str) -> None:
+        """Something a user should know."""

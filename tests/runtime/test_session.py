@@ -1,0 +1,311 @@
+"""The session as lists: events in, instructions out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence, Set
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from cocoi_cli.codes.code import Array, Decoded
+from cocoi_cli.runtime.events import (
+    AgentLost,
+    CancelWork,
+    Codeword,
+    ComputeLocally,
+    DeadlinePassed,
+    DecodeStrip,
+    HostComputed,
+    Instruction,
+    RequestCancelled,
+    RequestFailed,
+    SendShare,
+    StageDone,
+    StageStarted,
+    StripArrived,
+    StripFailed,
+    TimePassed,
+    WakeAt,
+)
+from cocoi_cli.runtime.session import Session
+
+
+class AnyK:
+    """A perfect (n, k) code, of which the session sees only the counting."""
+
+    def __init__(self, n: int, k: int, name: str = "coded") -> None:
+        self.name, self.shares, self.pieces = name, n, k
+
+    def encode(self, pieces: Array, share: int) -> Array:
+        return pieces[share % self.pieces]
+
+    def piece_of(self, share: int) -> int | None:
+        return share if share < self.pieces else None
+
+    def share_of(self, piece: int) -> int:
+        return piece
+
+    def useful(self, share: int, arrived: Set[int]) -> bool:
+        return share not in arrived
+
+    def deficit(self, arrived: Set[int]) -> int:
+        return max(0, self.pieces - len(arrived))
+
+    def ready(self, arrived: Set[int]) -> bool:
+        return len(arrived) >= self.pieces
+
+    def decode(self, arrived: Sequence[int], answers: Array) -> Decoded:
+        return Decoded(tuple(np.asarray(answers)), exact=True, gain=1.0)
+
+
+AGENTS = [f"a{index}" for index in range(6)]
+
+
+def stage(code: AnyK, strips: int, group: int = 1, first: int = 0, fallback: bool = True) -> StageStarted:
+    homes = tuple(AGENTS[: code.shares])
+    return StageStarted(
+        tuple(
+            Codeword(first + order, group, order, strips, code, homes, frozenset({1}), fallback)
+            for order in range(strips)
+        )
+    )
+
+
+def sent(out: Sequence[Instruction]) -> list[tuple[str, int, int]]:
+    return [(item.agent, item.codeword, item.share) for item in out if isinstance(item, SendShare)]
+
+
+def test_agents_start_at_different_strips_and_no_share_is_redundant() -> None:
+    """Six agents, k = 4, three strips: twelve shares are wanted, six go out first, two per strip."""
+    session = Session(AGENTS)
+    out = session.handle(stage(AnyK(6, 4), 3), 0.0)
+    assert sent(out) == [("a0", 0, 0), ("a1", 0, 1), ("a2", 1, 2), ("a3", 1, 3), ("a4", 2, 4), ("a5", 2, 5)]
+
+
+def test_a_free_agent_takes_the_strip_that_lacks_most() -> None:
+    session = Session(AGENTS)
+    session.handle(stage(AnyK(6, 4), 3), 0.0)
+    assert sent(session.handle(StripArrived("a0", 0, 0), 1.0)) == [("a0", 1, 0)]
+    assert sent(session.handle(StripArrived("a1", 0, 1), 1.0)) == [("a1", 2, 1)]
+    assert sent(session.handle(StripArrived("a2", 1, 2), 1.0)) == [("a2", 0, 2)]
+
+
+def test_decodes_at_the_kth_answer_and_ends_the_stage_once() -> None:
+    session = Session(AGENTS[:3])
+    session.handle(stage(AnyK(3, 2), 1), 0.0)
+    assert session.handle(StripArrived("a0", 0, 0), 1.0) == [WakeAt(1.5)]
+    out = session.handle(StripArrived("a1", 0, 1), 1.0)
+    assert out == [DecodeStrip(0, (0, 1)), StageDone(1)]
+
+
+def test_cancels_the_straggler_once_k_have_answered() -> None:
+    session = Session(AGENTS[:3])
+    session.handle(stage(AnyK(3, 2), 1), 0.0)  # a0 and a1 hold it, a2 is spare
+    session.handle(StripArrived("a0", 0, 0), 1.0)
+    assert sent(session.handle(TimePassed(), 1.6)) == [("a2", 0, 2)]
+    out = session.handle(StripArrived("a2", 0, 2), 2.0)
+    assert out == [DecodeStrip(0, (0, 2)), CancelWork("a1", 0, 1), StageDone(1)]
+
+
+def test_no_redundant_share_before_its_holder_is_late() -> None:
+    session = Session(AGENTS[:3])
+    assert sent(session.handle(stage(AnyK(3, 2), 1), 0.0)) == [("a0", 0, 0), ("a1", 0, 1)]
+    assert sent(session.handle(StripArrived("a0", 0, 0), 1.0)) == []
+    assert sent(session.handle(TimePassed(), 1.49)) == []
+    assert sent(session.handle(TimePassed(), 1.5)) == [("a2", 0, 2)]
+
+
+def test_a_late_answer_is_ignored_but_frees_its_agent() -> None:
+    session = Session(AGENTS[:3])
+    session.handle(stage(AnyK(3, 2), 1), 0.0)
+    session.handle(StripArrived("a0", 0, 0), 1.0)
+    session.handle(TimePassed(), 1.5)
+    session.handle(StripArrived("a2", 0, 2), 2.0)
+    out = session.handle(stage(AnyK(3, 2), 1, group=2, first=1), 2.1)
+    assert sent(out) == [("a0", 1, 0), ("a2", 1, 2)]  # a1 is still busy with what nobody wants
+    assert sent(session.handle(StripArrived("a1", 0, 1), 2.2)) == []
+
+
+def test_a_straggler_from_the_last_stage_is_not_waited_for_without_redundancy() -> None:
+    """Uncoded: the share of an agent that is held up goes to one that is free."""
+    session = Session(AGENTS[:3])
+    session.handle(stage(AnyK(3, 2), 1), 0.0)
+    session.handle(StripArrived("a0", 0, 0), 1.0)
+    session.handle(TimePassed(), 1.5)
+    session.handle(StripArrived("a2", 0, 2), 2.0)
+    session.handle(stage(AnyK(3, 3, "uncoded"), 1, group=2, first=1), 2.1)
+    assert sent(session.handle(StripArrived("a0", 1, 0), 3.0)) == [("a0", 1, 1)]
+
+
+def test_a_lost_agent_is_replaced_by_a_spare_share() -> None:
+    session = Session(AGENTS[:3])
+    session.handle(stage(AnyK(3, 2), 1), 0.0)
+    assert session.handle(AgentLost("a1"), 0.1) == [SendShare("a2", 0, 2)]
+
+
+def test_below_k_living_agents_the_shares_are_resent_to_the_living() -> None:
+    session = Session(AGENTS[:3])
+    session.handle(stage(AnyK(3, 2), 1), 0.0)
+    session.handle(AgentLost("a1"), 0.1)
+    session.handle(AgentLost("a2"), 0.1)
+    assert sent(session.handle(StripArrived("a0", 0, 0), 1.0)) == [("a0", 0, 1)]
+    assert session.handle(StripArrived("a0", 0, 1), 2.0) == [DecodeStrip(0, (0, 1)), StageDone(1)]
+
+
+def test_without_agents_the_host_computes_what_is_missing() -> None:
+    session = Session(AGENTS[:2])
+    session.handle(stage(AnyK(2, 2), 1), 0.0)
+    session.handle(StripArrived("a1", 0, 1), 1.0)
+    session.handle(AgentLost("a0"), 1.0)
+    assert session.handle(AgentLost("a1"), 1.1) == [ComputeLocally(0, (0,))]
+    assert session.handle(HostComputed(0, (0,)), 1.5) == [DecodeStrip(0, (1, 0)), StageDone(1)]
+
+
+def test_a_stage_that_starts_without_agents_is_computed_by_the_host() -> None:
+    session = Session(AGENTS[:1])
+    session.handle(AgentLost("a0"), 0.0)
+    assert session.handle(stage(AnyK(1, 1), 2), 0.0) == [ComputeLocally(0, (0,)), ComputeLocally(1, (0,))]
+
+
+@pytest.mark.parametrize("lost", [2, 3])
+def test_without_fallback_fewer_than_k_agents_fail_the_request_once(lost: int) -> None:
+    session = Session(AGENTS[:3])
+    session.handle(stage(AnyK(3, 2), 2, fallback=False), 0.0)
+    out: list[Instruction] = []
+    for agent in AGENTS[:lost]:
+        out += [item for item in session.handle(AgentLost(agent), 0.1) if isinstance(item, RequestFailed)]
+    assert out == [RequestFailed(1, 1, 2, overdue=False)]
+
+
+def test_without_fallback_no_agent_at_all_is_told_apart() -> None:
+    session = Session(AGENTS[:1])
+    session.handle(AgentLost("a0"), 0.0)
+    assert session.handle(stage(AnyK(1, 1), 1, fallback=False), 0.0) == [RequestFailed(1, 0, 1, overdue=False)]
+
+
+def test_after_the_deadline_the_host_takes_over_and_agents_get_nothing_more() -> None:
+    session = Session(AGENTS[:3])
+    session.handle(stage(AnyK(3, 2), 2), 0.0)
+    out = session.handle(DeadlinePassed(1), 9.0)
+    assert [item for item in out if isinstance(item, ComputeLocally)] == [
+        ComputeLocally(0, (0, 1)),
+        ComputeLocally(1, (0, 1)),
+    ]
+    assert sent(session.handle(StripArrived("a0", 0, 0), 9.1)) == []
+    assert DecodeStrip(0, (0, 1)) in session.handle(HostComputed(0, (0, 1)), 9.2)
+
+
+def test_an_answer_that_overtakes_the_host_wins() -> None:
+    session = Session(AGENTS[:2])
+    session.handle(stage(AnyK(2, 1), 1), 0.0)
+    session.handle(DeadlinePassed(1), 9.0)
+    assert session.handle(StripArrived("a0", 0, 0), 9.1) == [DecodeStrip(0, (0,)), StageDone(1)]
+    assert session.handle(HostComputed(0, (0,)), 9.2) == []
+
+
+def test_after_the_deadline_without_fallback_the_request_fails() -> None:
+    session = Session(AGENTS[:3])
+    session.handle(stage(AnyK(3, 2), 1, fallback=False), 0.0)
+    out = session.handle(DeadlinePassed(1), 9.0)
+    assert RequestFailed(1, 0, 2, overdue=True) in out
+    assert CancelWork("a0", 0, 0) in out
+
+
+def test_an_agent_that_refuses_gets_nothing_more_in_this_stage() -> None:
+    session = Session(AGENTS[:3])
+    session.handle(stage(AnyK(3, 2), 2), 0.0)
+    out = session.handle(StripFailed("a0", 0, 0, "out-of-memory"), 0.1)
+    assert "a0" not in {agent for agent, _, _ in sent(out)}
+    for agent in AGENTS[1:3]:
+        out = session.handle(AgentLost(agent), 0.2)
+    assert {type(item) for item in out} == {ComputeLocally}
+
+
+def test_a_duplicate_answer_changes_nothing() -> None:
+    session = Session(AGENTS[:3])
+    session.handle(stage(AnyK(3, 2), 1), 0.0)
+    session.handle(StripArrived("a0", 0, 0), 1.0)
+    assert not any(isinstance(item, DecodeStrip) for item in session.handle(StripArrived("a0", 0, 0), 1.1))
+
+
+def test_cancelling_one_request_keeps_a_codeword_that_others_wait_for() -> None:
+    session = Session(AGENTS[:2])
+    shared = Codeword(0, 1, 0, 1, AnyK(2, 2), ("a0", "a1"), frozenset({1, 2}))
+    session.handle(StageStarted((shared,)), 0.0)
+    assert session.handle(RequestCancelled(1), 0.1) == []
+    out = session.handle(RequestCancelled(2), 0.2)
+    assert out == [CancelWork("a0", 0, 0), CancelWork("a1", 0, 1)]
+    assert session.handle(StripArrived("a0", 0, 0), 0.3) == []
+
+
+@pytest.mark.parametrize("lost", [*combinations(range(5), 2), *combinations(range(5), 5), *combinations(range(5), 4)])
+def test_any_loss_at_any_moment_ends_with_a_decoded_stage(lost: tuple[int, ...]) -> None:
+    """A seeded toy fleet: answers, losses, refusals and late agents in random order; it always ends."""
+    for seed in range(12):
+        play(random.Random(seed * 7919 + sum(lost)), {AGENTS[index] for index in lost}, AnyK(5, 3))
+
+
+@pytest.mark.parametrize("frozen", [*combinations(range(5), 2), *combinations(range(5), 4)])
+@pytest.mark.parametrize("k", [3, 5])
+def test_agents_that_freeze_at_any_moment_are_worked_around(frozen: tuple[int, ...], k: int) -> None:
+    for seed in range(12):
+        names = {AGENTS[index] for index in frozen}
+        play(random.Random(seed * 104729 + sum(frozen)), set(), AnyK(5, k), frozen=names)
+
+
+def play(rng: random.Random, doomed: set[str], code: AnyK, frozen: frozenset[str] | set[str] = frozenset()) -> None:
+    agents = AGENTS[:5]
+    session = Session(agents)
+    flying: list[tuple[str, int, int]] = []
+    hosting: list[tuple[int, tuple[int, ...]]] = []
+    decoded: list[int] = []
+    done: list[int] = []
+    now = 0.0
+    patience = {agent: rng.randrange(8) for agent in agents}
+
+    def carry_out(out: list[Instruction]) -> None:
+        for item in out:
+            match item:
+                case SendShare(agent, codeword, share):
+                    assert agent in session.living
+                    flying.append((agent, codeword, share))
+                case ComputeLocally(codeword, shares):
+                    hosting.append((codeword, shares))
+                case DecodeStrip(codeword, shares):
+                    assert codeword not in decoded
+                    assert len(set(shares)) >= code.pieces
+                    decoded.append(codeword)
+                case StageDone(group):
+                    done.append(group)
+                case _:
+                    pass
+
+    carry_out(session.handle(stage(code, 4), now))
+    steps = 0
+    while not done:
+        steps += 1
+        assert steps < 500, session
+        now += 0.3
+        ready = [item for item in flying if item[0] not in frozen or steps < patience[item[0]]]
+        moves = ["time"] + ["lose"] * bool(doomed) + ["answer"] * 3 * bool(ready) + ["host"] * bool(hosting)
+        match rng.choice(moves):
+            case "lose":
+                agent = rng.choice(sorted(doomed))
+                doomed.discard(agent)
+                flying[:] = [item for item in flying if item[0] != agent]
+                carry_out(session.handle(AgentLost(agent), now))
+            case "answer":
+                agent, codeword, share = rng.choice(ready)
+                flying.remove((agent, codeword, share))
+                refused = rng.random() < 0.1
+                event = (StripFailed(agent, codeword, share, "refused") if refused
+                         else StripArrived(agent, codeword, share))  # fmt: skip
+                carry_out(session.handle(event, now))
+            case "host":
+                carry_out(session.handle(HostComputed(*hosting.pop()), now))
+            case _:
+                carry_out(session.handle(TimePassed(), now))
+    assert sorted(decoded) == [0, 1, 2, 3]
+    assert done == [1]
