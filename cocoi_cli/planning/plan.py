@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +52,19 @@ class Plan:
     def distributed(self) -> frozenset[str]:
         """Names of the layers that agents compute."""
         return frozenset(layer.layer for layer in self.layers if layer.distributed)
+
+    def in_float32(self, note: str) -> Plan:
+        """The same plan with float32 on the wire; `note` is added to each distributed layer's reason."""
+        layers = tuple(
+            replace(layer, transport="f32", reason=f"{layer.reason}; {note}") if layer.distributed else layer
+            for layer in self.layers
+        )
+        return replace(self, transport="f32", layers=layers)
+
+    def all_local(self, note: str) -> Plan:
+        """Nothing distributed; `note` becomes the reason of each layer that was."""
+        layers = tuple(
+            ConvPlan(layer.layer, "local", 0, 0, 0, 0, layer.transport, note) if layer.distributed else layer
+            for layer in self.layers
+        )
+        return replace(self, layers=layers)

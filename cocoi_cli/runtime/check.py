@@ -92,7 +92,7 @@ def tolerance(reference: AnyArray, transport: str) -> float:
     if not float_output(reference):
         return INTEGER_TOLERANCE
     if reference.dtype == np.float16:
-        return max(FLOAT16_MODEL_TOLERANCE, TOLERANCES[transport]) if transport == "f16" else FLOAT16_MODEL_TOLERANCE
+        return FLOAT16_MODEL_TOLERANCE
     return TOLERANCES[transport]
 
 

@@ -226,7 +226,7 @@ class Coordinator:
             for share, answer in zip(shares, answers, strict=True):
                 work.accept(strip, share, answer, 1.0)
                 work.counts.host += 1
-            work.decode(strip, shares)
+            work.decode(strip, shares, self._kernels)
 
     # --- events in ------------------------------------------------------------------
 
@@ -331,7 +331,7 @@ class Coordinator:
         inference, active = self._expect()
         start = self._clock()
         strip = self._strip(instruction.codeword)
-        if active.work.decode(strip, instruction.shares):
+        if active.work.decode(strip, instruction.shares, self._kernels):
             inference.timeline.host("decode", start, self._clock(), stage=active.work.stage.name, strip=strip)
         active.decoded += 1
         if inference.progress is not None:
@@ -339,8 +339,7 @@ class Coordinator:
 
     def _compute(self, instruction: ComputeLocally) -> None:
         inference, active = self._expect()
-        if not inference.overdue:
-            inference.warn(f"agents cannot finish {active.work.stage.name}; the host computes what is missing")
+        inference.host_steps_in(active.work.stage.name)
         task = asyncio.get_running_loop().create_task(self._compute_on_host(inference, active, instruction))
         inference.threads.add(task)
         task.add_done_callback(inference.threads.discard)

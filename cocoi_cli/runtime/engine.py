@@ -32,6 +32,7 @@ from cocoi_cli.runtime.failures import NoAgentsError
 from cocoi_cli.runtime.host import HostKernels
 from cocoi_cli.runtime.inference import Job, Outcome
 from cocoi_cli.runtime.link import AgentLink, LinkError, Program, tcp
+from cocoi_cli.runtime.rehearsal import within_budget
 from cocoi_cli.runtime.report import InferenceReport
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Engine:
         self._links: tuple[AgentLink, ...] = ()
         self._prepared: dict[tuple[object, ...], Prepared] = {}
         self._networks: dict[tuple[object, ...], tuple[Network, Loading]] = {}
+        self._settled: dict[tuple[object, ...], Plan] = {}
 
     @staticmethod
     def check_size(agents: int) -> None:
@@ -137,10 +139,11 @@ class Engine:
         )
         if not living and options.scheme != "local" and not options.fallback:
             raise NoAgentsError(plan.k or 1)
+        baseline = await asyncio.to_thread(self._kernels.baseline, model, tensors)
+        plan = await self._settle(prepared, plan, tensors, baseline)
         network, loading = self._cut(prepared, plan)
         if progress is not None:
             progress.planned(plan, [stage.name for stage in network.stages])
-        baseline = await asyncio.to_thread(self._kernels.baseline, model, tensors)
         await asyncio.to_thread(self._open_stages, network)
         await self._load(loading)
         job = Job(
@@ -154,7 +157,7 @@ class Engine:
             observe=observe,
         )
         outcome = await self._coordinator.run(job, progress, trace=options.trace)
-        return self._report(model, name, outcome, baseline, plan, check=options.check)
+        return self._report(model, name, outcome, baseline, options.transport, check=options.check)
 
     # --- preparation -----------------------------------------------------------------
 
@@ -163,6 +166,7 @@ class Engine:
         if key not in self._prepared:
             self._prepared.clear()  # one model at one size at a time: weights may be large
             self._networks.clear()
+            self._settled.clear()
             self._prepared[key] = find_layers(model, resolve_input_shapes(model, shapes))
         return self._prepared[key]
 
@@ -172,6 +176,17 @@ class Engine:
             network = cut(prepared, plan.distributed)
             self._networks[key] = (network, loading_of(network, plan))
         return self._networks[key]
+
+    async def _settle(
+        self, prepared: Prepared, plan: Plan, tensors: Mapping[str, AnyArray], baseline: Baseline
+    ) -> Plan:
+        """Rehearse a new plan once; later inferences of the same model at the same size rely on it."""
+        key = (id(prepared), plan)
+        if key not in self._settled:
+            self._settled[key] = await within_budget(
+                plan, lambda each: self._cut(prepared, each)[0], self._kernels, tensors, baseline.outputs
+            )
+        return self._settled[key]
 
     def _open_stages(self, network: Network) -> None:
         for stage in network.stages:
@@ -223,7 +238,7 @@ class Engine:
     # --- the report ----------------------------------------------------------------------
 
     def _report(
-        self, model: LoadedModel, name: str, outcome: Outcome, baseline: Baseline, plan: Plan, *, check: bool
+        self, model: LoadedModel, name: str, outcome: Outcome, baseline: Baseline, transport: str, *, check: bool
     ) -> InferenceReport:
         fleet = self._fleet
         agents = tuple(
@@ -239,7 +254,7 @@ class Engine:
             stages=outcome.stages,
             agents=agents,
             warnings=outcome.warnings,
-            check=compare(outcome.outputs, baseline.outputs, plan.transport) if check else None,
+            check=compare(outcome.outputs, baseline.outputs, transport) if check else None,
             trace=outcome.trace,
         )
 

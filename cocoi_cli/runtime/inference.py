@@ -193,6 +193,7 @@ class Inference:
         sent: Shares without an answer so far, by agent, codeword and share.
         threads: Host computations that run now.
         overdue: Whether the deadline has passed.
+        host_helps: Whether the host has had to compute shares.
     """
 
     request: int
@@ -207,6 +208,7 @@ class Inference:
     sent: dict[tuple[str, int, int], SentShare] = field(default_factory=dict)
     threads: set[asyncio.Task[None]] = field(default_factory=set)
     overdue: bool = False
+    host_helps: bool = False
 
     def warn(self, text: str) -> None:
         """Keep a warning and pass it on, once."""
@@ -214,6 +216,12 @@ class Inference:
             self.warnings.append(text)
             if self.progress is not None:
                 self.progress.warning(text)
+
+    def host_steps_in(self, stage: str) -> None:
+        """Warn once that agents cannot finish a stage; a passed deadline has been told already."""
+        if not (self.overdue or self.host_helps):
+            self.host_helps = True
+            self.warn(f"agents cannot finish {stage}; the host computes what they leave undone")
 
     def began(self, index: int, name: str, kind: str, strips: int) -> None:
         """Tell the watcher of a new stage."""

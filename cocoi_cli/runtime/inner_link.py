@@ -1,6 +1,6 @@
-"""An agent without a network: for tests and studies of the coordinator.
+"""An agent inside the host: for rehearsals, and for tests and studies of the coordinator.
 
-A `FakeLink` keeps the programs of a loading, computes shares with the host's own
+An `InnerLink` keeps the programs of a network, computes shares with the host's own
 kernels, and behaves as it is told: answer, hold back, refuse, answer nonsense, die.
 The same conformance tests run over it and over real agents.
 """
@@ -33,10 +33,12 @@ GARBLE = "garble"  # answer an array of another shape
 # any other word: refuse with that word as the error code
 
 
-class FakeLink:
+class InnerLink:
     """A link whose agent lives in the same event loop."""
 
-    def __init__(self, agent: str, owner: LinkOwner, kernels: HostKernels, behave: Callable[[int], str]) -> None:
+    def __init__(
+        self, agent: str, owner: LinkOwner, kernels: HostKernels, behave: Callable[[int], str] = lambda _: ANSWER
+    ) -> None:
         """Make an agent.
 
         Args:
@@ -90,7 +92,7 @@ class FakeLink:
             loop.call_soon(self._deliver, answer, ())
 
     def skip(self, codeword: int, share: int) -> None:
-        """A fake begins every share at once, so there is nothing to drop."""
+        """Every share is begun at once, so there is nothing to drop."""
 
     def die(self, cause: str) -> None:
         """Break the connection, once."""

@@ -93,7 +93,8 @@ class StageWork:
             The array to send, C-contiguous, never written again; and the power of two
             that its values must be multiplied with.
         """
-        encoded = self.code.encode(self._cut(strip), share)
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows here is found in `decode`
+            encoded = self.code.encode(self._cut(strip), share)
         if self.plan.transport == "f32":
             return encoded, 1.0
         scale = self._scale(encoded)
@@ -117,7 +118,8 @@ class StageWork:
         """
         result = to_float32(answer) if answer.dtype == np.float16 else answer
         if scale != 1.0:
-            result = result * np.float32(scale)
+            with np.errstate(over="ignore"):  # the sum itself is beyond float32 then
+                result = result * np.float32(scale)
         self._answers[strip][share] = result
         piece = self.code.piece_of(share)
         if piece is not None:
@@ -128,20 +130,28 @@ class StageWork:
         answers = self._answers.get(strip)
         return answers is None or share in answers
 
-    def decode(self, strip: int, shares: Sequence[int]) -> bool:
-        """Finish a strip from exactly these shares; return whether anything had to be decoded."""
+    def decode(self, strip: int, shares: Sequence[int], kernels: HostKernels) -> bool:
+        """Finish a strip from exactly these shares; return whether anything had to be decoded.
+
+        A sum that overflows, in a mixture or in an honest answer, would decode to NaN where the
+        convolution itself has a number or an infinity: such a piece is computed on the host.
+        """
         answers = self._answers.pop(strip)
-        self._pieces.pop(strip, None)
         present = {self.code.piece_of(share) for share in shares}
         missing = [piece for piece in range(self.code.pieces) if piece not in present]
-        if not missing:
-            return False
-        decoded = self.code.decode(shares, np.stack([answers[share] for share in shares]))
-        for piece in missing:
-            join_piece(self._output, decoded.pieces[piece], self.split, piece, strip, self.plan.axis)
-        self.counts.decoded += 1
-        self.counts.gain = max(self.counts.gain, decoded.gain)
-        return True
+        if missing:
+            with np.errstate(over="ignore", invalid="ignore"):
+                decoded = self.code.decode(shares, np.stack([answers[share] for share in shares]))
+            for piece in missing:
+                result = decoded.pieces[piece]
+                if not math.isfinite(_peak(result)):
+                    result = self.convolve(kernels, strip, (self.code.share_of(piece),))[0]
+                    self.counts.host += 1
+                join_piece(self._output, result, self.split, piece, strip, self.plan.axis)
+            self.counts.decoded += 1
+            self.counts.gain = max(self.counts.gain, decoded.gain)
+        self._pieces.pop(strip, None)
+        return bool(missing)
 
     def convolve(self, kernels: HostKernels, strip: int, shares: Sequence[int]) -> list[AnyArray]:
         """Compute shares on the host, in float32; only reads, so a thread may run it."""
@@ -165,7 +175,7 @@ class StageWork:
         if self.peak * 4 * self.code.pieces < LARGEST_UNSCALED and self.peak > SMALLEST_UNSCALED:
             return 1.0
         peak = _peak(encoded)
-        if peak == 0.0 or SMALLEST_UNSCALED < peak < LARGEST_UNSCALED:
+        if peak == 0.0 or not math.isfinite(peak) or SMALLEST_UNSCALED < peak < LARGEST_UNSCALED:
             return 1.0
         return float(2.0 ** (math.frexp(peak)[1] - 12))
 

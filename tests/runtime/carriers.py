@@ -25,9 +25,9 @@ from cocoi_cli.planning.defaults import default_plan
 from cocoi_cli.planning.plan import Plan
 from cocoi_cli.runtime.coordinator import Coordinator
 from cocoi_cli.runtime.engine import loading_of
-from cocoi_cli.runtime.fake_link import ANSWER, FakeLink
 from cocoi_cli.runtime.host import HostKernels
 from cocoi_cli.runtime.inference import Job
+from cocoi_cli.runtime.inner_link import ANSWER, InnerLink
 from cocoi_cli.runtime.link import AgentLink, Connector, tcp
 from cocoi_cli.runtime.trust import make_identity
 
@@ -46,7 +46,7 @@ class Fleet(Protocol):
 
 class FakeFleet:
     def __init__(self, agents: int, coordinator: Coordinator, kernels: HostKernels) -> None:
-        self._links = [FakeLink(f"a{index}", coordinator, kernels, lambda _: ANSWER) for index in range(agents)]
+        self._links = [InnerLink(f"a{index}", coordinator, kernels, lambda _: ANSWER) for index in range(agents)]
         coordinator.attach(self._links)
 
     async def prepare(self, network: Network, plan: Plan) -> dict[str, str]:

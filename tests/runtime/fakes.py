@@ -14,9 +14,9 @@ from cocoi_cli.model.stages import cut
 from cocoi_cli.planning.defaults import default_plan
 from cocoi_cli.runtime.coordinator import Coordinator
 from cocoi_cli.runtime.engine import loading_of
-from cocoi_cli.runtime.fake_link import ANSWER, FakeLink
 from cocoi_cli.runtime.host import HostKernels
 from cocoi_cli.runtime.inference import Job, Outcome
+from cocoi_cli.runtime.inner_link import ANSWER, InnerLink
 
 
 def always(_: int) -> str:
@@ -46,7 +46,7 @@ def infer(
     async def main() -> list[Outcome]:
         kernels = HostKernels(threads=1)
         coordinator = Coordinator(kernels)
-        links = [FakeLink(f"a{index}", coordinator, kernels, behave) for index, behave in enumerate(behaviours)]
+        links = [InnerLink(f"a{index}", coordinator, kernels, behave) for index, behave in enumerate(behaviours)]
         coordinator.attach(links)
         prepared = find_layers(model, {name: array.shape for name, array in tensors.items()})
         plan = default_plan(

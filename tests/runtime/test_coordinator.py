@@ -11,9 +11,9 @@ import pytest
 from cocoi_cli.model.network import LoadedModel
 from cocoi_cli.runtime.check import difference
 from cocoi_cli.runtime.failures import CannotDecodeError, DeadlineError, NoAgentsError
-from cocoi_cli.runtime.fake_link import ANSWER, DIE, GARBLE, HOLD
 from cocoi_cli.runtime.host import HostKernels
 from cocoi_cli.runtime.inference import Outcome
+from cocoi_cli.runtime.inner_link import ANSWER, DIE, GARBLE, HOLD
 from tests.runtime.fakes import Ask, always, infer
 from tests.runtime.small_network import picture, small_network
 
@@ -115,7 +115,7 @@ def test_a_second_inference_does_without_the_agents_that_the_first_one_lost(mode
 
 
 @pytest.mark.parametrize("transport", ["f32", "f16"])
-@pytest.mark.parametrize("magnitude", [1e-30, 1e-6, 1e6, 1e30])
+@pytest.mark.parametrize("magnitude", [1e-30, 1e-6, 1e6, 1e30, 1e37])
 def test_no_magnitude_saturates_or_vanishes(model, transport, magnitude) -> None:
     """Beyond float16's range a power of two travels along; biases are zero here in comparison, or dominate alike."""
     tensors = {"image": picture()["image"] * np.float32(magnitude)}
@@ -134,3 +134,15 @@ def test_values_that_are_not_finite_are_not_mixed(model, value) -> None:
     np.testing.assert_array_equal(outcome.outputs["logits"], reference["logits"])
     assert seen == ["conv1", "conv2", "conv3"]
     assert "not finite" in next(row.reason for row in outcome.stages if row.name == "conv1")
+
+
+@pytest.mark.parametrize("transport", ["f32", "f16"])
+def test_sums_that_overflow_float32_come_out_as_they_do_in_onnx_runtime(model, transport) -> None:
+    """Finite inputs near the largest float: the mixtures overflow, and so do the honest sums."""
+    tensors = {"image": np.full((1, 3, 40, 40), 3e38, np.float32)}
+    tensors["image"][:, :, ::3] = 1e30
+    reference = HostKernels(threads=1).baseline(model, tensors, repeat=False).outputs
+    behaviours = [always, after(1, DIE), *[always] * 4]
+    (outcome,) = infer(model, tensors, behaviours, Ask(transport=transport))
+    assert not np.isfinite(reference["logits"]).all()
+    np.testing.assert_array_equal(outcome.outputs["logits"], reference["logits"])
