@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cocoi_cli.errors import UsageError
-from cocoi_cli.model.inputs import read_bytes
+from cocoi_cli.model.inputs import in_sentence, read_bytes
 from cocoi_cli.model.pictures import shape_text
 
 if TYPE_CHECKING:
@@ -158,4 +158,4 @@ def _cause(error: BaseException, data: bytes) -> str:
     text = str(error)
     if "allow_pickle" in text or "pickle" in text:
         return "it holds Python objects or no array at all, and objects are not loaded"
-    return (text[:1].lower() + text[1:]).rstrip(".") or type(error).__name__
+    return in_sentence(text or type(error).__name__)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from cocoi_cli.errors import ModelError
 from cocoi_cli.model.geometry import kernel_extent
 from cocoi_cli.model.graph import DEFAULT_DOMAINS, attributes
 from cocoi_cli.model.network import ConvSpec
@@ -25,6 +26,21 @@ _OPERATORS = {
 }
 
 
+class BadAttributeError(ModelError):
+    """An attribute of a convolution does not fit its kernel."""
+
+    code: ClassVar[str] = "bad-attribute"
+
+    def __init__(self, node: str, attribute: str, value: object) -> None:
+        super().__init__(
+            f"the attribute `{attribute}` of the convolution `{node}` is `{value}`",
+            node=node,
+            attribute=attribute,
+            value=str(value),
+        )
+        self.node, self.attribute, self.value = node, attribute, value
+
+
 def is_convolution(node: NodeProto) -> bool:
     """Whether a node is a convolution of any kind, one that can be distributed or not."""
     return node.op_type in _OPERATORS and node.domain in (*DEFAULT_DOMAINS, "com.microsoft")
@@ -43,12 +59,15 @@ def read_spec(node: NodeProto, weight: Shape, input_shape: Shape) -> ConvSpec:
         node: The node.
         weight: `(out_channels, in_channels / group, *kernel)`.
         input_shape: `(batch, channels, *spatial)`, sizes all known.
+
+    Raises:
+        BadAttributeError: An attribute is no list of as many numbers as there are axes.
     """
     given = attributes(node)
     kernel = tuple(weight[2:])
-    ones = [1] * len(kernel)
-    strides, dilations = tuple(given.get("strides", ones)), tuple(given.get("dilations", ones))
-    group = int(given.get("group", 1))
+    strides = _numbers(node, "strides", (1,) * len(kernel), least=1)
+    dilations = _numbers(node, "dilations", (1,) * len(kernel), least=1)
+    (group,) = _numbers(node, "group", (1,), least=1)
     automatic = given.get("auto_pad", "NOTSET")
     begin: Shape
     end: Shape
@@ -64,7 +83,7 @@ def read_spec(node: NodeProto, weight: Shape, input_shape: Shape) -> ConvSpec:
     elif automatic == "VALID":
         begin = end = (0,) * len(kernel)
     else:
-        pads = tuple(given.get("pads", [0] * (2 * len(kernel))))
+        pads = _numbers(node, "pads", (0,) * (2 * len(kernel)))
         begin, end = pads[: len(kernel)], pads[len(kernel) :]
     return ConvSpec(
         kernel=kernel,
@@ -84,6 +103,17 @@ def multiply_accumulates(node: NodeProto, weight: Shape, input_shape: Shape, out
     if not weight or not positions:
         return 0
     return math.prod(positions) * math.prod(weight[1:])
+
+
+def _numbers(node: NodeProto, name: str, default: Shape, least: int | None = None) -> Shape:
+    """An attribute of whole numbers, as many as the default has."""
+    value = attributes(node).get(name, default)
+    numbers = (value,) if isinstance(value, int) else value
+    if not isinstance(numbers, (tuple, list)) or len(numbers) != len(default):
+        raise BadAttributeError(node.name or node.output[0], name, value)
+    if not all(isinstance(number, int) and (least is None or number >= least) for number in numbers):
+        raise BadAttributeError(node.name or node.output[0], name, value)
+    return tuple(numbers)
 
 
 def _same_padding(length: int, extent: int, stride: int) -> int:

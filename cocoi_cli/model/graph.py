@@ -170,7 +170,9 @@ def node_inputs(node: NodeProto) -> tuple[str, ...]:
 def attributes(node: NodeProto) -> dict[str, Any]:
     """Attribute name to value, strings as `str`."""
     values = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-    return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
+    return {
+        name: value.decode(errors="replace") if isinstance(value, bytes) else value for name, value in values.items()
+    }
 
 
 def is_default(node: NodeProto, *operators: str) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cocoi_cli.errors import UsageError
-from cocoi_cli.model.inputs import read_bytes
+from cocoi_cli.model.inputs import in_sentence, read_bytes
 
 # First bytes of the formats people have: tells a damaged picture from no picture at all.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
@@ -109,5 +109,4 @@ def _looks_like_picture(data: bytes) -> bool:
 
 
 def _lower(error: BaseException) -> str:
-    text = str(error) or type(error).__name__
-    return text[:1].lower() + text[1:]
+    return in_sentence(str(error) or type(error).__name__)

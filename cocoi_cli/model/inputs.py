@@ -102,5 +102,10 @@ def read_bytes(name: str) -> bytes:
 
 def reason(error: OSError) -> str:
     """The system's own words for an error, in lower case as they stand inside a sentence."""
-    text = error.strerror or str(error) or type(error).__name__
-    return text[:1].lower() + text[1:]
+    return in_sentence(error.strerror or str(error) or type(error).__name__)
+
+
+def in_sentence(text: str) -> str:
+    """A foreign message as it stands inside a sentence: lower case (but for `EOF` and the like), no full stop."""
+    start = text[:1].lower() if not text[1:2].isupper() else text[:1]
+    return (start + text[1:]).rstrip(".")

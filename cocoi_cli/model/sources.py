@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cocoi_cli.model import labels as labels_form
 from cocoi_cli.model import preprocess as preprocess_form
-from cocoi_cli.model.classes import label_width
+from cocoi_cli.model.classes import class_width, label_width
 from cocoi_cli.model.inputs import read_bytes
 from cocoi_cli.model.labels import KEYS, BadLabelsError
 from cocoi_cli.model.preprocess import BadPreprocessError, Crop, Preprocess, Resize
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from cocoi_cli.model.network import LoadedModel
+    from cocoi_cli.model.network import LoadedModel, Shape
     from cocoi_cli.model.pictures import ImageInput
 
 LABELS_KEY = "labels"
@@ -79,6 +79,19 @@ def find_labels(model: LoadedModel, given: str | None = None) -> Labels | None:
         names = _imagenet() if width == 1000 else ("background", *_imagenet())
         return Labels(names, "built-in ImageNet names", "no labels found: ImageNet's names are assumed")
     return None
+
+
+def check_labels(labels: Labels | None, shapes: Mapping[str, Shape]) -> None:
+    """Refuse labels that number no output's classes, once a run has told sizes that the file left open.
+
+    Raises:
+        BadLabelsError: If there are outputs with classes, and none with this many.
+    """
+    widths = {name: width for name, shape in shapes.items() if (width := class_width(shape)) is not None}
+    if labels is not None and widths and len(labels.names) not in widths.values():
+        name, width = next(iter(widths.items()))
+        text = f"there are {len(labels.names)}, and output `{name}` has {width} classes"
+        raise BadLabelsError(labels.source, text, labels=len(labels.names), classes=width)
 
 
 def find_preprocess(model: LoadedModel, target: ImageInput | None = None, given: str | None = None) -> FoundPreprocess:

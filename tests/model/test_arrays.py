@@ -61,7 +61,12 @@ def test_byte_order_and_memory_order_are_put_right(tmp_path):
 
 @pytest.mark.parametrize(
     ("shape", "fault"),
-    [((2,), "1 axes instead of 2"), ((1, 2, 1), "3 axes instead of 2"), ((1, 3), "axis 1 is 3 instead of 2"), ((0, 2), "it holds no value")],
+    [
+        ((2,), "1 axes instead of 2"),
+        ((1, 2, 1), "3 axes instead of 2"),
+        ((1, 3), "axis 1 is 3 instead of 2"),
+        ((0, 2), "it holds no value"),
+    ],
 )
 def test_refuses_wrong_shapes(tmp_path, shape, fault):
     with pytest.raises(WrongRankError, match=f"expected Nx2 float32: {fault}"):
@@ -96,9 +101,9 @@ def npy_bytes(array) -> bytes:
         (b"", "the file is empty"),
         (b"nonsense", "holds Python objects or no array at all"),
         (npy_bytes(np.array([{"a": 1}], dtype=object)), "[Oo]bject"),
-        (npy_bytes(np.ones((100, 2), np.float32))[:300], ""),
-        (b"PK\x03\x04 no archive", ""),
-        (b"\x93NUMPY\x01\x00\xff\xff", ""),
+        (npy_bytes(np.ones((100, 2), np.float32))[:300], "[Rr]eshape|reading|bytes"),
+        (b"PK\x03\x04 no archive", "zip|File"),
+        (b"\x93NUMPY\x01\x00\xff\xff", "expected|bytes"),
     ],
 )
 def test_refuses_damaged_files_and_objects(tmp_path, name, data, message):
@@ -111,10 +116,10 @@ def test_refuses_an_archive_under_the_wrong_ending(tmp_path):
     buffer = io.BytesIO()
     np.savez(buffer, x=np.ones((1, 2), np.float32))
     (tmp_path / "in.npy").write_bytes(buffer.getvalue())
-    with pytest.raises(BadArrayFileError, match="it is a `.npz` archive"):
+    with pytest.raises(BadArrayFileError, match=r"it is a `\.npz` archive"):
         read_arrays(str(tmp_path / "in.npy"), ONE)
     (tmp_path / "in.npz").write_bytes(npy_bytes(np.ones((1, 2), np.float32)))
-    with pytest.raises(BadArrayFileError, match=r"it is a single `.npy` array"):
+    with pytest.raises(BadArrayFileError, match=r"it is a single `\.npy` array"):
         read_arrays(str(tmp_path / "in.npz"), ONE)
 
 

@@ -40,8 +40,8 @@ def test_luma_gets_its_colour_back_enlarged():
 
 
 def test_grey_stays_grey():
-    drawn = draw({"out": np.full((1, 1, 4, 5), 0.5, np.float32)}, Preprocess(color="GREY", scale=1 / 255), None, None)
-    assert (drawn.mode, drawn.size, drawn.getpixel((0, 0))) == ("L", (5, 4), 128)
+    drawn = draw({"out": np.full((1, 1, 4, 5), 0.6, np.float32)}, Preprocess(color="GREY", scale=1 / 255), None, None)
+    assert (drawn.mode, drawn.size, drawn.getpixel((0, 0))) == ("L", (5, 4), 153)
 
 
 @pytest.mark.parametrize(("top", "shown"), [(1.0, 255), (200.0, 200), (300.0, 255)])
@@ -58,7 +58,11 @@ def test_broken_numbers_are_black():
 
 def test_maps_become_palette_pictures_with_their_classes_as_values():
     classes = RNG.integers(0, 21, (1, 7, 5))
-    for output in (classes, classes[:, np.newaxis].astype(np.int32), np.eye(21)[classes].transpose(0, 3, 1, 2).astype(np.float32)):
+    for output in (
+        classes,
+        classes[:, np.newaxis].astype(np.int32),
+        np.eye(21)[classes].transpose(0, 3, 1, 2).astype(np.float32),
+    ):
         labels = tuple("abcdefghijklmnopqrstu")
         drawn = draw({"out": output}, None, None, labels)
         assert drawn.mode == "P"

@@ -150,7 +150,7 @@ def test_a_bomb_is_refused_and_a_large_photograph_is_not(tmp_path, monkeypatch):
 
 
 def test_absent_and_unreadable_files(tmp_path):
-    with pytest.raises(NoSuchFileError, match="no such file: `.*nowhere`"):
+    with pytest.raises(NoSuchFileError, match=r"no such file: `.*nowhere`"):
         read_image(str(tmp_path / "nowhere"))
     with pytest.raises(UnreadableFileError, match="is a directory"):
         read_image(str(tmp_path))

@@ -56,7 +56,16 @@ def test_refuses_what_cannot_be_labels(text, message):
 
 @pytest.mark.parametrize(
     ("shape", "width"),
-    [((1, 10), 10), (("N", 1000, 1, 1), 1000), ((1, 1), None), ((1, 10, 2), None), ((1, 10, "H", 1), None), ((10,), None), ((1, "C"), None), (None, None)],
+    [
+        ((1, 10), 10),
+        (("N", 1000, 1, 1), 1000),
+        ((1, 1), None),
+        ((1, 10, 2), None),
+        ((1, 10, "H", 1), None),
+        ((10,), None),
+        ((1, "C"), None),
+        (None, None),
+    ],
 )
 def test_what_looks_like_a_classifier(shape, width):
     assert class_width(shape) == width

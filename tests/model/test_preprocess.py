@@ -122,7 +122,9 @@ def test_sizes_come_from_the_description_else_from_the_model(resize, crop, fixed
 def test_crops_are_taken_from_the_centre():
     made = prepare(picture(50, 30), Preprocess(crop=Crop((10, 20))), target(), "x").tensor
     assert (made[0, 0, 0, 0], made[0, 1, 0, 0]) == (15, 10)
-    square = prepare(picture(50, 30), Preprocess(resize=Resize("square-crop", (30, 30), "nearest")), target(), "x").tensor
+    square = prepare(
+        picture(50, 30), Preprocess(resize=Resize("square-crop", (30, 30), "nearest")), target(), "x"
+    ).tensor
     assert (square[0, 0, 0, 0], square[0, 1, 0, 0]) == (10, 0)
 
 

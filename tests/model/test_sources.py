@@ -9,7 +9,7 @@ import pytest
 from cocoi_cli.model.labels import BadLabelsError
 from cocoi_cli.model.network import LoadedModel, TensorInfo
 from cocoi_cli.model.preprocess import BadPreprocessError
-from cocoi_cli.model.sources import find_labels, find_preprocess
+from cocoi_cli.model.sources import Labels, check_labels, find_labels, find_preprocess
 
 AB, XY = '["a", "b"]', "x\ny\n"
 
@@ -38,7 +38,13 @@ def test_metadata_may_be_a_list_in_any_form(tmp_path, text):
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("net.labels.txt", XY), ("net.labels.json", '["x", "y"]'), ("net_labels.txt", XY), ("net.json", '{"labels": ["x", "y"]}'), ("labels.txt", XY)],
+    [
+        ("net.labels.txt", XY),
+        ("net.labels.json", '["x", "y"]'),
+        ("net_labels.txt", XY),
+        ("net.json", '{"labels": ["x", "y"]}'),
+        ("labels.txt", XY),
+    ],
 )
 def test_files_beside_the_model(tmp_path, name, text):
     (tmp_path / name).write_text(text)
@@ -72,6 +78,15 @@ def test_the_count_must_be_the_width_of_the_output(tmp_path, where):
 
 def test_an_open_width_takes_any_count(tmp_path):
     assert len(find_labels(model(tmp_path, {"labels": '["x", "y", "z"]'}, shape=("N", "C"))).names) == 3
+
+
+def test_an_open_width_is_checked_once_it_is_known():
+    labels = Labels(("x", "y"), "`l.txt`")
+    check_labels(labels, {"a": (1, 3), "b": (1, 2, 1, 1)})
+    check_labels(labels, {"map": (1, 64, 64)})
+    check_labels(None, {"a": (1, 3)})
+    with pytest.raises(BadLabelsError, match=r"labels of `l\.txt`: there are 2, and output `a` has 3 classes"):
+        check_labels(labels, {"a": (1, 3)})
 
 
 def test_scores_per_pixel_are_counted_too(tmp_path):

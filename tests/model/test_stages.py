@@ -7,7 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from cocoi_cli.errors import UsageError
+from cocoi_cli.errors import ModelError, UsageError
+from cocoi_cli.model.convolution import BadAttributeError, read_spec
 from cocoi_cli.model.network import ConvSpec, ConvStage, LocalStage
 from cocoi_cli.model.onnxruntime_session import open_session
 from cocoi_cli.model.stages import UntypedTensorError, cut
@@ -32,6 +33,17 @@ SAME = {"pads": [1, 1, 1, 1]}
 
 def kinds(network):
     return ["conv" if isinstance(stage, ConvStage) else stage.operators for stage in network.stages]
+
+
+@pytest.mark.parametrize("attributes", [{"strides": [1]}, {"dilations": [0, 1]}, {"pads": [1, 1]}, {"strides": 2.0}])
+def test_attributes_that_do_not_fit_are_named(tmp_path, attributes):
+    convolution = node("Conv", ["x", "w"], ["y"], name="odd", **attributes)
+    with pytest.raises(BadAttributeError) as caught:
+        read_spec(convolution, W.shape, X["x"])
+    assert (caught.value.node, [caught.value.attribute]) == ("odd", list(attributes))
+    proto = make([convolution], X, ["y"], {"w": W})
+    with pytest.raises(ModelError):
+        prepare(tmp_path, proto, random_arrays(proto))
 
 
 def test_a_chain_alternates(tmp_path):

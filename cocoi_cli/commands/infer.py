@@ -1,0 +1,143 @@
+"""`cocoi infer`: its options. The work is in `cocoi_cli.commands.inference`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from cocoi_cli.api import Fleet
+
+Scheme = Literal["local", "uncoded", "replication", "coded"]
+Transport = Literal["f16", "f32"]
+
+DEFAULT_AGENTS = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What was typed after `cocoi infer`; the options' help says what each field is."""
+
+    inputs: tuple[str, ...]
+    model: str | None = None
+    fleet: str | None = None
+    embedded: int | None = None
+    n: int | None = None
+    k: int | None = None
+    scheme: str = "coded"
+    transport: str = "f16"
+    top: int = 5
+    labels: str | None = None
+    preprocess: str | None = None
+    output: str | None = None
+    deadline: float = 60.0
+    fallback: bool = True
+    trace: str | None = None
+    check: bool = False
+    kill: int = 0
+    json: bool = False
+    quiet: bool = False
+
+
+def open_fleet(scheme: str, agents: int) -> Fleet:
+    """Start the agents of an embedded fleet, or none where the scheme needs none.
+
+    The caller closes it. A module-level name, so that tests can put a fake in its place.
+    """
+    from cocoi_cli.api import Fleet  # noqa: PLC0415  (numpy, ONNX and ONNX Runtime)
+
+    return Fleet.none() if scheme == "local" else Fleet.embedded(agents)
+
+
+def infer(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT",
+            show_default=False,
+            help="Pictures, folders of pictures, .npy (one input) or .npz (arrays under the ONNX input names).",
+        ),
+    ],
+    *,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="M", help="ONNX file, or name of a shipped model. [default: roadsigns]"),
+    ] = None,
+    fleet: Annotated[str | None, typer.Option("--fleet", metavar="F", help="Fleet file; not in this release.")] = None,
+    embedded: Annotated[
+        int | None,
+        typer.Option("--embedded", metavar="N", help=f"Agents to start on this machine. [default: {DEFAULT_AGENTS}]"),
+    ] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", metavar="N", help="Shares per codeword. [default: live agents]")
+    ] = None,
+    k: Annotated[
+        int | None,
+        typer.Option("--k", metavar="K", help="Answers that are enough. [default: n-2, n-1 below five agents]"),
+    ] = None,
+    scheme: Annotated[
+        Scheme, typer.Option("--scheme", metavar="S", help="local, uncoded, replication or coded.")
+    ] = "coded",
+    transport: Annotated[
+        Transport, typer.Option("--transport", metavar="T", help="Numbers on the wire: f16 or f32.")
+    ] = "f16",
+    top: Annotated[int, typer.Option("--top", metavar="N", help="How many classes to show.")] = 5,
+    labels: Annotated[
+        str | None, typer.Option("--labels", metavar="L", help="Labels, one per line, or JSON. [default: the model's]")
+    ] = None,
+    preprocess: Annotated[
+        str | None,
+        typer.Option("--preprocess", metavar="P", help="How pictures are prepared, JSON. [default: the model's]"),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="OUT", help="Write OUT.npz (all outputs), OUT.png, OUT.json, or into a folder."
+        ),
+    ] = None,
+    deadline: Annotated[float, typer.Option("--deadline", metavar="S", help="Seconds for one input.")] = 60.0,
+    no_fallback: Annotated[
+        bool, typer.Option("--no-fallback", help="Fail instead of computing here what agents cannot.")
+    ] = False,
+    trace: Annotated[
+        str | None, typer.Option("--trace", metavar="T.json", help="Write a timeline for ui.perfetto.dev.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare with plain ONNX Runtime; over tolerance is exit 1.")
+    ] = False,
+    kill: Annotated[int, typer.Option("--kill", metavar="N", help="Kill N agents in the middle of the work.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the answer, one line per input.")] = False,
+) -> None:
+    """Run a model on pictures or arrays, spread over a fleet of agents.
+
+    Example: cocoi infer photo.jpg --check --kill 1
+    """
+    from cocoi_cli.commands.inference import run  # noqa: PLC0415  (numpy, Pillow, ONNX)
+
+    request = Request(
+        inputs=tuple(inputs),
+        model=model,
+        fleet=fleet,
+        embedded=embedded,
+        n=n,
+        k=k,
+        scheme=scheme,
+        transport=transport,
+        top=top,
+        labels=labels,
+        preprocess=preprocess,
+        output=output,
+        deadline=deadline,
+        fallback=not no_fallback,
+        trace=trace,
+        check=check,
+        kill=kill,
+        json=json,
+        quiet=quiet,
+    )
+    status = run(request, open_fleet)
+    if status:
+        raise typer.Exit(status)

@@ -1,0 +1,116 @@
+"""The one object that talks to the user.
+
+Results go to standard output, everything else to standard error. Text is coloured only
+on a terminal and only while NO_COLOR is unset. rich is imported for tables and bars only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+    from rich.console import RenderableType
+
+_MARKS = {"error": "\x1b[1;31m", "warning": "\x1b[33m", "hint": "\x1b[36m"}
+_END = "\x1b[0m"
+
+
+class Console:
+    """Two streams and how much to say on them.
+
+    Attributes:
+        json: Standard output carries one JSON document and nothing else.
+        quiet: Only results, warnings and errors.
+    """
+
+    def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
+        self.json = json
+        self.quiet = quiet
+
+    def result(self, text: str) -> None:
+        """An answer, for people: standard output, unless a document is going there."""
+        if not self.json:
+            _put(sys.stdout, text + "\n")
+
+    def document(self, text: str) -> None:
+        """A JSON document on standard output."""
+        _put(sys.stdout, text)
+
+    def note(self, text: str) -> None:
+        """Something worth knowing, if the user wants to know."""
+        if not self.quiet:
+            _put(sys.stderr, text + "\n")
+
+    def warning(self, text: str) -> None:
+        """Something the user should know."""
+        self.marked("warning", text)
+
+    def marked(self, word: str, text: str) -> None:
+        """A line that begins with a coloured `error:`, `warning:` or `hint:`."""
+        start, end = (_MARKS[word], _END) if colorful(sys.stderr) else ("", "")
+        indent = " " * (len(word) + 2)
+        broken = _wrapped(text, len(indent)) if sys.stderr.isatty() else text.split("\n")
+        _put(sys.stderr, f"{start}{word}:{end} " + f"\n{indent}".join(broken) + "\n")
+
+    def table(self, table: RenderableType) -> None:
+        """A table on standard error, if the user wants to know."""
+        if not self.quiet:
+            self._print(sys.stderr, table)
+
+    def print_result(self, table: RenderableType) -> None:
+        """A table that is the answer itself: standard output."""
+        self._print(sys.stdout, table)
+
+    def rich(self) -> RichConsole:
+        """View of standard error for rich, at the width of the terminal; 80 columns in a pipe."""
+        return self._rich(sys.stderr)
+
+    @property
+    def terminal(self) -> bool:
+        """Whether standard error is a terminal that can redraw a line."""
+        return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+    def _print(self, stream: TextIO, table: RenderableType) -> None:
+        console = self._rich(stream)
+        with console.capture() as captured:
+            console.print(table)
+        # Rich fills the last column with blanks, which only hurts when output is copied or compared.
+        _put(stream, "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+    @staticmethod
+    def _rich(stream: TextIO) -> RichConsole:
+        from rich.console import Console as RichConsole  # noqa: PLC0415  (30 ms that `--help` does not need)
+
+        return RichConsole(file=stream, highlight=False, soft_wrap=False, emoji=False)
+
+
+def colorful(stream: TextIO) -> bool:
+    """Whether colour is welcome: a terminal that can, and NO_COLOR unset or empty."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    """Lines for the terminal's width; a pipe gets the text whole, so that it can be searched."""
+    width = max(40, shutil.get_terminal_size().columns - indent)
+    each = [textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) for line in text.split("\n")]
+    return [line for lines in each for line in lines or [""]]
+
+
+def _put(stream: TextIO, text: str) -> None:
+    # A name that the terminal's encoding lacks must not cost the answer.
+    encoding = stream.encoding or "utf-8"
+    try:
+        stream.write(text.encode(encoding, "replace").decode(encoding))
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from cocoi_cli.files import OutputNotWritableError  # noqa: PLC0415  (only when a disk is full)
+
+        name = "standard output" if stream is sys.stdout else "standard error"
+        raise OutputNotWritableError(name, "", str(error.strerror)) from error

@@ -1,0 +1,1 @@
+"""Records to tables, progress and timelines; no decisions."""

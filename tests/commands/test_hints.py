@@ -1,0 +1,99 @@
+"""Every error class has a hint of its own, and every command in a hint exists."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+
+import typer.main
+
+import cocoi_cli
+from cocoi_cli import hints
+from cocoi_cli.app import app
+from cocoi_cli.errors import CocoiError, ModelError
+
+# Values that steer a hint: each error is asked with none and with all of them.
+DETAILS = {
+    "path": "net.onnx",
+    "model": "net",
+    "asked": 9,
+    "fault": "out-of-memory",
+}
+FAULTS = ("out-of-memory", "store-full", "anything")
+
+
+def error_codes() -> set[str]:
+    for module in pkgutil.walk_packages(cocoi_cli.__path__, "cocoi_cli."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+    def below(kind):
+        for each in kind.__subclasses__():
+            yield each
+            yield from below(each)
+
+    ours = {kind for kind in below(CocoiError) if kind.__module__.startswith("cocoi_cli.")}
+    return {CocoiError.code, *(kind.code for kind in ours)}
+
+
+def hint_texts() -> list[str]:
+    texts = [hints.FALLBACK, hints.USAGE, hints.BUG]
+    for code in sorted(error_codes()):
+        texts += [hints.for_code(code, details) or "" for details in ({}, DETAILS)]
+    texts += [hints.for_code("agent-fault", {"fault": fault}) or "" for fault in FAULTS]
+    return texts
+
+
+def test_every_error_has_a_hint_of_its_own():
+    assert [code for code in sorted(error_codes()) if hints.for_code(code, {}) is None] == []
+
+
+def test_the_codes_of_the_documented_errors_have_hints():
+    documented = (
+        "no-such-file not-an-image truncated-image unsupported-operator external-data dynamic-size wrong-rank",
+        "wrong-dtype bad-code ill-conditioned too-few-agents no-agents cannot-decode version",
+        "out-of-memory check-failed output-not-writable store-full empty-directory bad-labels bad-preprocess",
+        "agent-start-failed deadline",
+    )
+    assert [code for line in documented for code in line.split() if hints.for_code(code, {}) is None] == []
+
+
+def test_an_unknown_code_gets_the_hint_of_its_family():
+    class OddModelError(ModelError):
+        code = "odd-model"
+
+    assert hints.hint(OddModelError("odd")) == hints.for_code("model", {})
+
+
+def test_a_code_without_family_gets_the_fallback():
+    assert hints.for_code("never-heard-of", {}) is None
+    assert hints.hint(CocoiError("odd")) == hints.FALLBACK
+
+
+def test_every_command_and_option_in_a_hint_exists():
+    root = typer.main.get_command(app)
+    commands = {(): root}
+    for name, command in root.commands.items():
+        commands[name,] = command
+        for below, inner in getattr(command, "commands", {}).items():
+            commands[name, below] = inner
+    for text in hint_texts():
+        for quoted in re.findall(r"`cocoi ([^`]*)`", text):
+            words = quoted.split()
+            path = next(tuple(words[:length]) for length in (2, 1, 0) if tuple(words[:length]) in commands)
+            assert path or words[0].startswith("-"), quoted
+            known = {flag for option in commands[path].params for flag in option.opts} | {"--help", "-h"}
+            assert [word for word in words if word.startswith("-") and word not in known] == [], quoted
+
+
+def test_hints_stand_on_one_line_and_end_without_a_full_stop():
+    for text in hint_texts():
+        assert "\n" not in text
+        assert not text.endswith(".")
+
+
+def test_hints_are_found_nowhere_else():
+    for name in ("cocoi_cli.errors", "cocoi_cli.model.images", "cocoi_cli.model.arrays"):
+        assert "`cocoi " not in inspect.getsource(importlib.import_module(name))

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cocoi_cli.planning.plan import ConvPlan, Plan
+from cocoi_cli.runtime.report import AgentReport, CheckReport, InferenceReport
+from cocoi_cli.views import lines
+from cocoi_cli.views.progress import plan_text
+
+AGENT = AgentReport("agent-1", "up", 1, 0, 0, 0, 0, 0)
+REPORT = InferenceReport("net", "x", {}, 0.2, 0.1, (), (AGENT,), (), None, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.00 ms"),
+        (0.00084, "0.84 ms"),
+        (0.00999, "9.99 ms"),
+        (0.041, "41 ms"),
+        (0.9994, "999 ms"),
+        (2.125, "2.12 s"),
+    ],
+)
+def test_durations(value, text):
+    assert lines.seconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (99_400, "99.4 kB"),
+        (123_456, "123 kB"),
+        (12_400_000, "12.4 MB"),
+        (3e9, "3.0 GB"),
+    ],
+)
+def test_sizes(value, text):
+    assert lines.size(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0"), (3.1e-4, "3.1e-4"), (1e-2, "1e-2"), (0.5, "5e-1"), (float("nan"), "nan")]
+)
+def test_small_numbers(value, text):
+    assert lines.small(value) == text
+
+
+def test_a_loss_against_this_machine_is_said():
+    text = lines.latency(REPORT, embedded=True)
+    assert text.splitlines()[0] == "latency 200 ms; this machine alone 100 ms (2.0 x faster alone)"
+    assert "share this machine's cores" in text
+    assert "cores" not in lines.latency(REPORT, embedded=False)
+
+
+def test_a_win_is_said_without_excuses():
+    text = lines.latency(replace(REPORT, latency_s=0.05), embedded=True)
+    assert text == "latency 50 ms; this machine alone 100 ms (2.0 x faster with the agents)"
+
+
+def test_no_ratio_without_a_baseline():
+    assert lines.latency(replace(REPORT, baseline_s=0.0), embedded=True) == "latency 200 ms; this machine alone 0.00 ms"
+
+
+@pytest.mark.parametrize(("top1", "end"), [(None, "1e-2)"), (True, ", top-1 equal"), (False, ", top-1 differs")])
+def test_the_check_line(top1, end):
+    text = lines.check(CheckReport(3.1e-4, 1e-2, top1, True, {}))
+    assert text.startswith("largest relative difference from plain ONNX Runtime 3.1e-4\n(tolerance 1e-2)")
+    assert text.endswith(end)
+
+
+def layer(name, scheme, reason):
+    return ConvPlan(name, scheme, 0, 0, 0, 0, "f16", reason)
+
+
+def test_layers_that_stay_are_counted_by_reason():
+    plan = Plan("coded", 6, 4, "f16", (
+        layer("a", "coded", ""), layer("b", "local", "0.02 MMAC: too small to cut"),
+        layer("c", "local", "quantised weights"), layer("d", "local", "0.05 MMAC: too small to cut"),
+    ))  # fmt: skip
+    assert lines.kept(plan) == "3 conv layers on this machine: too small to cut (2); quantised weights (1)"
+    assert plan_text(plan) == "plan: 1 of 4 conv layers on the agents, coded (6,4), f16"
+
+
+def test_a_plan_without_agents_needs_no_list():
+    plan = Plan("local", 0, 0, "f16", (layer("a", "local", "asked for"),))
+    assert lines.kept(plan) == ""
+    assert plan_text(plan) == "plan: all of 1 conv layer on this machine"
