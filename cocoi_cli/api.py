@@ -114,6 +114,7 @@ class Fleet:
         try:
             if engine is not None:
                 self._call(engine.aclose())
+            self._call(loop.shutdown_default_executor())
         finally:
             self._loop = self._thread = None
             loop.call_soon_threadsafe(loop.stop)

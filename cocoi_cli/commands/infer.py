@@ -10,7 +10,6 @@ import typer
 if TYPE_CHECKING:
     from cocoi_cli.api import Fleet
 
-Scheme = Literal["local", "uncoded", "replication", "coded"]
 Transport = Literal["f16", "f32"]
 
 DEFAULT_AGENTS = 6
@@ -78,7 +77,7 @@ def infer(
         typer.Option("--k", metavar="K", help="Answers that are enough. [default: n-2, n-1 below five agents]"),
     ] = None,
     scheme: Annotated[
-        Scheme, typer.Option("--scheme", metavar="S", help="local, uncoded, replication or coded.")
+        str, typer.Option("--scheme", metavar="S", help="local, or a code: coded, uncoded, replication.")
     ] = "coded",
     transport: Annotated[
         Transport, typer.Option("--transport", metavar="T", help="Numbers on the wire: f16 or f32.")

@@ -6,7 +6,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from cocoi_cli.codes.errors import UnknownSchemeError
+from cocoi_cli.codes.registry import schemes
 from cocoi_cli.errors import ConfigurationError, UsageError
+from cocoi_cli.planning.defaults import LOCAL
 from cocoi_cli.planning.errors import BadSizeError
 
 if TYPE_CHECKING:
@@ -56,6 +59,7 @@ def check_request(request: Request, default_agents: int) -> int:
 
     Raises:
         FleetFileError: If a fleet file is named.
+        UnknownSchemeError: If no code family has this name.
         BadOptionError, BadSizeError: As they say.
     """
     if request.fleet is not None:
@@ -63,6 +67,8 @@ def check_request(request: Request, default_agents: int) -> int:
     agents = default_agents if request.embedded is None else request.embedded
     if agents < 1:
         raise BadOptionError("--embedded", agents, "a fleet has at least 1 agent")
+    if request.scheme != LOCAL and request.scheme not in schemes():
+        raise UnknownSchemeError(request.scheme, (LOCAL, *schemes()))
     _check_code(request.n, request.k)
     if request.top < 1:
         raise BadOptionError("--top", request.top, "at least 1 class is shown")
@@ -70,11 +76,11 @@ def check_request(request: Request, default_agents: int) -> int:
         raise BadOptionError("--deadline", f"{request.deadline:g}", "seconds must be above 0")
     if request.kill < 0:
         raise BadOptionError("--kill", request.kill, "the number of agents cannot be below 0")
-    if request.kill and request.scheme == "local":
+    if request.kill and request.scheme == LOCAL:
         raise BadOptionError("--kill", request.kill, "the scheme `local` has no agents")
     if request.kill > agents:
         raise BadOptionError("--kill", request.kill, f"the fleet has {agents} agents")
-    return 0 if request.scheme == "local" else agents
+    return 0 if request.scheme == LOCAL else agents
 
 
 def check_output_name(output: str, inputs: int) -> None:

@@ -86,7 +86,7 @@ CASES = [
     ("red.png --deadline nan", 2, "bad-option", "`--deadline nan`: seconds must be above 0"),
     ("red.png --kill 7", 2, "bad-option", "`--kill 7`: the fleet has 6 agents"),
     ("red.png --kill 1 --scheme local", 2, "bad-option", "`--kill 1`: the scheme `local` has no agents"),
-    ("red.png --scheme fast", 2, "usage", "invalid value for `--scheme`: `fast` is not one of .*"),
+    ("red.png --scheme fast", 2, "unknown-scheme", "unknown scheme `fast`; known are `local`, `coded`, .*"),
     ("red.png --plan p.toml", 2, "usage", "no such option: --plan.*"),
     ("", 2, "usage", "missing argument `INPUT`"),
     ("red.png --fleet f.toml", 3, "fleet-file", "fleet file `f.toml`: this release runs embedded fleets only.*"),
