@@ -40,7 +40,7 @@ class Computer:
             return self._failed(started, error.code, str(error))
         except MemoryError as error:
             return self._failed(started, OutOfMemoryError.code, str(error) or "no memory")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001, RUF100 - one bad run must not end the thread
             return self._failed(started, "internal", f"{type(error).__name__}: {error}"[:500])
 
     def _compute(self, task: Task, started: float) -> Outcome:

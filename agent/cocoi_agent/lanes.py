@@ -1,6 +1,11 @@
 """A thread that does one thing after another for an asyncio loop.
 
 Results come back as calls in the loop, so that state has one owner and needs no lock.
+
+Waking the loop is a system call, during which the interpreter's lock goes to the
+loop: a compute thread that woke it would then wait 0.2 ms for its turn before every
+strip. So the results pass through a second thread, the messenger, which comes to
+that lock when the first has entered its next computation.
 """
 
 from __future__ import annotations
@@ -11,54 +16,51 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+Work = Callable[[], Any]
 Done = Callable[[Any, BaseException | None], None]
 
 
 class Lane:
-    """One daemon thread and its inbox.
+    """One thread, its inbox, and its messenger; both are daemon threads.
 
     Must be made inside a running loop; `submit` is called in that loop.
     """
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.get_running_loop()
-        self._inbox: queue.SimpleQueue[tuple[Callable[[], Any], Done] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[Work, Done] | None] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[tuple[Done, Any, BaseException | None] | None] = queue.SimpleQueue()
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+        threading.Thread(target=self._report, name=f"{name}-messenger", daemon=True).start()
 
-    def submit(self, work: Callable[[], Any], done: Done) -> None:
+    def submit(self, work: Work, done: Done) -> None:
         """Do `work()` in the thread; then call `done(result, None)` or `done(None, error)` in the loop."""
         self._inbox.put((work, done))
 
     def close(self) -> None:
-        """Let the thread end after what it is doing; nothing is reported from here on."""
+        """Let the threads end after what they are doing; nothing is reported from here on."""
         self._closed = True
         self._inbox.put(None)
 
-    def join(self, timeout_s: float) -> bool:
-        """Wait for the thread to end; whether it did."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
     def _work(self) -> None:
-        while True:
-            item = self._inbox.get()
-            if item is None or self._closed:
-                return
+        while (item := self._inbox.get()) is not None and not self._closed:
             work, done = item
             try:
-                result, error = work(), None
+                finished = (done, work(), None)
             except BaseException as caught:  # noqa: BLE001, RUF100 - it is reported in the loop
-                result, error = None, caught
-            self._report(done, result, error)
-            del item, work, done, result, error  # let go of tensors while waiting
+                finished = (done, None, caught)
+            self._finished.put(finished)
+            del item, work, done, finished  # let go of tensors while waiting
+        self._finished.put(None)
 
-    def _report(self, done: Done, result: Any, error: BaseException | None) -> None:  # noqa: ANN401 - passed through
-        try:
-            self._loop.call_soon_threadsafe(self._deliver, done, result, error)
-        except RuntimeError:
-            self._closed = True  # the loop is closed: the process is ending
+    def _report(self) -> None:
+        while (finished := self._finished.get()) is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._deliver, *finished)
+            except RuntimeError:
+                return  # the loop is closed: the process is ending
+            del finished
 
     def _deliver(self, done: Done, result: Any, error: BaseException | None) -> None:  # noqa: ANN401 - passed through
         if not self._closed:

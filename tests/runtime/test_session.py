@@ -255,6 +255,19 @@ def test_agents_that_freeze_at_any_moment_are_worked_around(frozen: tuple[int, .
         play(random.Random(seed * 104729 + sum(frozen)), set(), AnyK(5, k), frozen=names)
 
 
+def assert_invariants(session: Session) -> None:
+    """What must hold between any two events."""
+    held = {(agent, *key) for agent, keys in session._busy.items() for key in keys}
+    for number, state in session._open.items():
+        assert len(set(state.arrived)) == len(state.arrived)
+        assert not state.hosted & set(state.arrived)
+        for agent, share in state.flying:
+            assert agent in session.living
+            assert (agent, number, share) in held
+    assert all(len(keys) <= session.window for keys in session._busy.values())
+    assert sum(session._left.values()) == len(session._open)
+
+
 def play(rng: random.Random, doomed: set[str], code: AnyK, frozen: frozenset[str] | set[str] = frozenset()) -> None:
     agents = AGENTS[:5]
     session = Session(agents)
@@ -281,6 +294,7 @@ def play(rng: random.Random, doomed: set[str], code: AnyK, frozen: frozenset[str
                     done.append(group)
                 case _:
                     pass
+        assert_invariants(session)
 
     carry_out(session.handle(stage(code, 4), now))
     steps = 0

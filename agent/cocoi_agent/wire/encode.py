@@ -8,7 +8,6 @@ Nothing is joined: tensors are lent to the transport as views.
 
 from __future__ import annotations
 
-import dataclasses
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
@@ -27,6 +26,7 @@ CHUNK: Final = MEBIBYTE
 """Bytes of tensors between two points where another message may slip in: 9 ms of
 gigabit Ethernet, few enough continuations to cost nothing (bench/wire.py)."""
 
+_PLAIN: Final = frozenset({int, float, str, bool})
 _LENGTH: Final = struct.Struct(">I")
 _CONTINUATION: Final = struct.Struct(">II")
 
@@ -111,10 +111,12 @@ def _checked(message: Message, tensors: Sequence[AnyArray]) -> list[AnyArray]:
 def _fields_of(message: Message) -> dict[str, Any]:
     """The header map: fields that are None are left out."""
     header: dict[str, Any] = {"t": message.word}
-    for field in dataclasses.fields(message):
-        value = getattr(message, field.name)
-        if value is not None and not (field.name == "tensors" and not value):
-            header[field.name] = _plain(value)
+    for name in message.__slots__:
+        value = getattr(message, name)
+        if value is None or (name == "tensors" and not value):
+            continue
+        # Most fields are plain, and this runs for every strip.
+        header[name] = value if type(value) in _PLAIN else _plain(value)
     if isinstance(message, UnknownMessage):
         header["t"] = header.pop("type")
     return header
@@ -123,16 +125,16 @@ def _fields_of(message: Message) -> dict[str, Any]:
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a record holds
     match value:
         case tuple():
-            return [_plain(entry) for entry in value]
+            return [entry if type(entry) in _PLAIN else _plain(entry) for entry in value]
         case Part():
             return [value.part, value.start, value.stop]
         case TensorSpec() if value.scale == 1.0 and value.codec == "raw":
             return {"name": value.name, "dtype": value.dtype, "shape": list(value.shape)}
         case TensorSpec() | Binding():
-            return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        case Mapping():
-            return dict(value)
+            return {name: _plain(getattr(value, name)) for name in value.__slots__}
         case Status():
             return value.value
+        case Mapping():
+            return dict(value)
         case _:
             return value
