@@ -39,11 +39,11 @@ def compare(outputs: Mapping[str, AnyArray], reference: Mapping[str, AnyArray], 
 
 
 def difference(found: AnyArray, reference: AnyArray) -> float:
-    """Largest |difference| over largest |reference|; for integers the fraction that differs.
+    """Largest |difference| over largest |reference|; for integers and strings the fraction that differs.
 
     Values that are not finite must be the same in both; otherwise the figure is infinite.
     """
-    if found.shape != reference.shape or found.dtype != reference.dtype:
+    if found.shape != reference.shape or (found.dtype != reference.dtype and reference.dtype.kind != "U"):
         return float("inf")
     if reference.size == 0:
         return 0.0
@@ -73,7 +73,11 @@ def _top1_equal(outputs: Mapping[str, AnyArray], reference: Mapping[str, AnyArra
     verdicts = [
         bool(np.array_equal(_rows(outputs[name]).argmax(axis=1), _rows(array).argmax(axis=1)))
         for name, array in reference.items()
-        if array.ndim >= 2 and array.shape[1] > 1 and all(size == 1 for size in array.shape[2:]) and array.size
+        if array.dtype.kind != "U"
+        and array.ndim >= 2
+        and array.shape[1] > 1
+        and all(size == 1 for size in array.shape[2:])
+        and array.size
     ]
     return all(verdicts) if verdicts else None
 

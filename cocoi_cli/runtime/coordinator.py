@@ -49,6 +49,7 @@ from cocoi_cli.runtime.inference import (
     Tally,
     local_reason,
 )
+from cocoi_cli.runtime.outputs import arrays_of
 from cocoi_cli.runtime.session import Session
 from cocoi_cli.runtime.timeline import Timeline
 from cocoi_cli.runtime.work import StageWork
@@ -149,7 +150,7 @@ class Coordinator:
             for name in [name for name in tensors if network.last_use.get(name, -1) <= index and name not in wanted]:
                 if name in network.last_use:
                     del tensors[name]
-        return {info.name: tensors[info.name] for info in network.model.outputs}
+        return arrays_of({info.name: tensors[info.name] for info in network.model.outputs})
 
     async def _run_local(
         self,

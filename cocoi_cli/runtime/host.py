@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cocoi_cli.errors import FailedError, ModelError, UsageError
 from cocoi_cli.model.onnxruntime_session import open_session, refusal
 from cocoi_cli.model.slices import slice_program
+from cocoi_cli.runtime.outputs import arrays_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +53,7 @@ class Baseline:
     """Plain ONNX Runtime on the unmodified model: what every result is held against.
 
     Attributes:
-        outputs: By ONNX name.
+        outputs: By ONNX name; see `arrays_of`.
         seconds: Best of the runs made after the first.
     """
 
@@ -122,7 +123,7 @@ class HostKernels:
             raise
         except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
             raise ModelRunError(model.name, refusal(error)) from error
-        return Baseline(dict(zip(names, results, strict=True)), best)
+        return Baseline(arrays_of(dict(zip(names, results, strict=True))), best)
 
     def _stage_session(self, stage: LocalStage) -> ort.InferenceSession:
         digest = hashlib.sha256(stage.model).hexdigest()

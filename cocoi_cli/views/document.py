@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from cocoi_cli.model.classes import classify, is_classes
+from cocoi_cli.model.classes import classify
 from cocoi_cli.model.drawing import areas, class_map
 from cocoi_cli.views.json_form import plain
+from cocoi_cli.views.results import has_classes, labels_for, type_word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +46,9 @@ def inference_document(
     document: dict[str, Any] = {
         "model": report.model,
         "input": report.input,
-        "outputs": {name: _output(array, names, top) for name, array in report.outputs.items()},
+        "outputs": {
+            name: _output(array, labels_for(name, report.outputs, names), top) for name, array in report.outputs.items()
+        },
         "latency_s": report.latency_s,
         "baseline_s": report.baseline_s,
         "plan": plan,
@@ -64,8 +67,11 @@ def inference_document(
 
 
 def _output(output: AnyArray, labels: Sequence[str] | None, top: int) -> dict[str, Any]:
-    entry: dict[str, Any] = {"shape": list(output.shape), "dtype": output.dtype.name}
-    if is_classes(output.shape, labels):
+    entry: dict[str, Any] = {"shape": list(output.shape), "dtype": type_word(output)}
+    if output.dtype.kind == "U":
+        entry["values"] = output.reshape(-1)[:top].tolist()
+        return entry
+    if has_classes(output, labels):
         rows = classify(output, labels, top)
         entry["top"] = rows[0] if len(rows) == 1 else rows
         return entry

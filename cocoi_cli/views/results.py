@@ -28,15 +28,18 @@ def result_text(name: str, outputs: Mapping[str, AnyArray], labels: Sequence[str
         labels: Names of classes, or None.
         top: How many classes to show.
     """
-    blocks = [_block(key, array, labels, top, alone=len(outputs) == 1) for key, array in outputs.items()]
+    blocks = [
+        _block(key, array, labels_for(key, outputs, labels), top, alone=len(outputs) == 1)
+        for key, array in outputs.items()
+    ]
     return "\n".join([name, *(line for block in blocks for line in block)])
 
 
 def quiet_text(name: str, outputs: Mapping[str, AnyArray], labels: Sequence[str] | None) -> str:
     """One line per input: the largest class of the first output that has classes, else the shapes."""
-    for output in outputs.values():
-        if is_classes(output.shape, labels):
-            best = classify(output, labels, 1)
+    for key, output in outputs.items():
+        if has_classes(output, labels):
+            best = classify(output, labels_for(key, outputs, labels), 1)
             return f"{name}: " + "; ".join(f"{class_name(row[0])}  {class_value(row[0])}" for row in best)
     return f"{name}: " + ", ".join(f"{key} {_kind(array)}" for key, array in outputs.items())
 
@@ -53,7 +56,7 @@ def class_value(entry: TopClass) -> str:
 
 def _block(key: str, output: AnyArray, labels: Sequence[str] | None, top: int, *, alone: bool) -> list[str]:
     title = [] if alone else [f"  {key}  {_kind(output)}"]
-    if is_classes(output.shape, labels):
+    if has_classes(output, labels):
         rows = classify(output, labels, top)
         if len(rows) == 1:
             return title + _classes(rows[0])
@@ -82,10 +85,28 @@ def _cut(text: str) -> str:
 
 
 def _kind(array: AnyArray) -> str:
-    return f"{'x'.join(map(str, array.shape)) or 'scalar'} {array.dtype.name}"
+    return f"{'x'.join(map(str, array.shape)) or 'scalar'} {type_word(array)}"
 
 
 def _range(array: AnyArray) -> str:
+    if array.dtype.kind == "U":
+        return ", ".join(array.reshape(-1)[:8].tolist())
     if array.size == 0 or array.dtype.kind not in "fiu":
         return ""
     return f"{float(array.min()):.4g} to {float(array.max()):.4g}, mean {float(array.mean(dtype='float64')):.4g}"
+
+
+def type_word(array: AnyArray) -> str:
+    """The numpy name of an array's type; `string` for text of whatever length."""
+    return "string" if array.dtype.kind == "U" else str(array.dtype.name)
+
+
+def has_classes(output: AnyArray, labels: Sequence[str] | None) -> bool:
+    """Whether an output holds one number per class."""
+    return output.dtype.kind != "U" and is_classes(output.shape, labels)
+
+
+def labels_for(key: str, outputs: Mapping[str, AnyArray], labels: Sequence[str] | None) -> Sequence[str] | None:
+    """The labels that were found, else the keys of a map that the model itself gave out."""
+    keys = outputs.get(f"{key}/keys")
+    return labels if labels is not None or keys is None else [str(item) for item in keys]
