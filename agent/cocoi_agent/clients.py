@@ -43,6 +43,7 @@ class Client:
     def __init__(self, connection: Connection, connected_s: float, on_room: Callable[[Client], None]) -> None:
         self.connection = connection
         self._on_room = on_room
+        connection.on_drained = self._drained
         self.name = ""
         self.greeted = False
         self.connected_s = connected_s
@@ -80,7 +81,7 @@ class Client:
         """Send an answer, those with tensors in order and as far as the credit goes."""
         size = sum(array.nbytes for array in arrays)
         if not size:
-            self.connection.send(answer, arrays)
+            self.connection.send_nowait(answer, arrays)
             return
         self._outbox.append((answer, tuple(arrays), size))
         self._waiting_bytes += size
@@ -105,10 +106,14 @@ class Client:
             self.progress_s = now
         return now - self.progress_s
 
+    def _drained(self) -> None:
+        if self.parked:
+            self._on_room(self)
+
     def _flush(self) -> None:
         # One answer may always go: a credit below its size would block for ever.
         while self._outbox and (not self._unreturned or self._unreturned + self._outbox[0][2] <= self._credit):
             answer, arrays, size = self._outbox.popleft()
             self._waiting_bytes -= size
             self._unreturned += size
-            self.connection.send(answer, arrays).add_done_callback(lambda _: self._on_room(self))
+            self.connection.send_nowait(answer, arrays)

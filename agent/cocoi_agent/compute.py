@@ -1,4 +1,4 @@
-"""What the compute thread does with one part: slice, convert, run, choose the answer."""
+"""What the compute thread does with one part: convert, run, choose the answer."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cocoi_agent.engine import Engine, EngineError, OutOfMemoryError, Program, TerminatedError, check_feeds, fits
-from cocoi_agent.jobs import WHOLE, Job, Outcome, Task
+from cocoi_agent.jobs import Job, Outcome, Task
 from cocoi_agent.replies import Replier, choose
-from cocoi_agent.wire.messages import Part, Status
+from cocoi_agent.wire.messages import Status
 from cocoi_agent.wire.tensors import DTYPES, AnyArray
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ class Computer:
 
     def _compute(self, task: Task, started: float) -> Outcome:
         job = task.job
-        feeds, factor = prepare(job, task.part)
+        arrays, task.arrays = task.arrays or job.cut(task.part), None
+        feeds, factor = prepare(job, arrays)
 
         def compute(outputs: Sequence[str]) -> list[AnyArray]:
             return self._engine.run(job.program, feeds, outputs, task.options)
@@ -61,7 +62,7 @@ class Computer:
         return Outcome(Status.FAILED, started, self._clock(), code=code, message=message)
 
 
-def prepare(job: Job, part: Part) -> tuple[dict[str, AnyArray], float]:
+def prepare(job: Job, arrays: Sequence[AnyArray]) -> tuple[dict[str, AnyArray], float]:
     """The inputs of one part, and the factor that its float outputs must be scaled by.
 
     The scale of the run's tensors passes through a linear program to its outputs
@@ -71,8 +72,7 @@ def prepare(job: Job, part: Part) -> tuple[dict[str, AnyArray], float]:
         EngineError: If the tensors are not what the program takes.
     """
     program, specs = job.program, job.run.tensors
-    place = (slice(None),) * job.run.axis + (slice(part.start, part.stop),)
-    feeds = {spec.name: array if part is WHOLE else array[place] for spec, array in zip(specs, job.arrays, strict=True)}
+    feeds = {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
     check_feeds(program, feeds)
     scales = {spec.name: spec.scale for spec in specs}
     factor = next(iter(scales.values()), 1.0) if program.linear and len(set(scales.values())) == 1 else 1.0
@@ -81,7 +81,7 @@ def prepare(job: Job, part: Part) -> tuple[dict[str, AnyArray], float]:
 
 
 def _ready(program: Program, name: str, array: AnyArray, scale: float) -> AnyArray:
-    """Contiguous, of the type that the graph takes, multiplied by `scale`."""
+    """Of the type that the graph takes, multiplied by `scale`."""
     port = program.inputs[name]
     if scale != 1.0:
         wide = array.astype(np.float64 if array.dtype.itemsize == 8 else np.float32)
@@ -89,4 +89,4 @@ def _ready(program: Program, name: str, array: AnyArray, scale: float) -> AnyArr
         array = np.ldexp(wide, math.frexp(scale)[1] - 1)
     if not fits(port, array):
         array = array.astype(DTYPES[port.dtype])
-    return np.ascontiguousarray(array)
+    return array

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from cocoi_agent.wire.limits import Limits
 
 WRITE: Final = 256 * 1024  # bytes handed to asyncio at once
-JOIN: Final = 4 * 1024  # up to here copying is cheaper than a packet of its own
+HEAD: Final = 4 * 1024  # bytes of a tensor that ride with a header in front of it
+JOIN: Final = 128 * 1024  # frames up to here are joined: copying costs less than a second write and wake-up
 CLOSE_S: Final = 2.0  # time for the last bytes to leave before the socket is cut
 MAX_CONTROL_BYTES: Final = 4 * 1024 * 1024  # of unsent messages without tensors: more is a peer that does not read
 
@@ -65,7 +66,7 @@ class _Outgoing:
 
     __slots__ = ("bytes", "frames", "sent")
 
-    def __init__(self, frames: Iterator[Frame], size: int, sent: asyncio.Future[None]) -> None:
+    def __init__(self, frames: Iterator[Frame], size: int, sent: asyncio.Future[None] | None) -> None:
         self.frames = frames
         self.bytes = size
         self.sent = sent
@@ -80,6 +81,7 @@ class Connection(asyncio.BufferedProtocol):
         bytes_out: Tensor bytes given to the transport.
         closed: Done once the connection has ended, however it did; never an exception.
         context: For the owner: what it knows about this peer.
+        on_drained: Called whenever everything queued has been written.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class Connection(asyncio.BufferedProtocol):
         self.bytes_out = 0
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self.context: Any = None
+        self.on_drained: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         state = "closed" if self.is_closed else "closing" if self._closing else "open"
@@ -151,16 +154,14 @@ class Connection(asyncio.BufferedProtocol):
         sent.add_done_callback(_seen)
         if self.is_closed:
             sent.set_exception(ConnectionLostError(self.peer, "it was closed"))
-            return sent
-        size = sum(array.nbytes for array in tensors)
-        if size:
-            self._tensors.append(_Outgoing(encode_frames(message, tensors), size, sent))
-            self._queued += size
         else:
-            self._queue_control(encode(message, tensors))
-            self._written.append(sent)
-        self._pump()
+            self._queue(message, tensors, sent)
         return sent
+
+    def send_nowait(self, message: Message, tensors: Sequence[AnyArray] = ()) -> None:
+        """As `send`, for arrays that nobody writes to any more; nothing happens once closed."""
+        if not self.is_closed:
+            self._queue(message, tensors, None)
 
     def send_nowait_control(self, message: Message) -> None:
         """Queue a message without tensors; it overtakes those with. Nothing happens once closed."""
@@ -281,20 +282,21 @@ class Connection(asyncio.BufferedProtocol):
             return True
         while self._tensors:
             for frame in self._tensors[0].frames:
-                self._slices.extend(frame)
+                self._slices.extend([b"".join(frame)] if _size(frame) <= JOIN else frame)
                 return True
             done = self._tensors.popleft()
             self._queued -= done.bytes
             self.bytes_out += done.bytes
-            self._written.append(done.sent)
+            if done.sent is not None:
+                self._written.append(done.sent)
         return False
 
     def _write_slice(self, transport: asyncio.Transport) -> None:
         """Write one piece of at most `WRITE` bytes; a length or header rides with what follows it."""
         buffer = self._slices.popleft()
-        if self._slices and len(buffer) < JOIN:
+        if self._slices and len(buffer) < HEAD:
             follower = memoryview(self._slices.popleft())
-            room = JOIN - len(buffer)
+            room = HEAD - len(buffer)
             if len(follower) > room:
                 self._slices.appendleft(follower[room:])
             transport.write(b"".join((buffer, follower[:room])))
@@ -307,12 +309,25 @@ class Connection(asyncio.BufferedProtocol):
 
     def _complete_written(self) -> None:
         """Tell the senders whose bytes are all with the kernel."""
-        if not self._written or self._paused or (self._transport and self._transport.get_write_buffer_size()):
+        if self._paused or (self._transport and self._transport.get_write_buffer_size()):
             return
+        if self.on_drained is not None and not self._queued:
+            self.on_drained()
         written, self._written = self._written, []
         for sent in written:
             if not sent.done():
                 sent.set_result(None)
+
+    def _queue(self, message: Message, tensors: Sequence[AnyArray], sent: asyncio.Future[None] | None) -> None:
+        size = sum(array.nbytes for array in tensors)
+        if size:
+            self._tensors.append(_Outgoing(encode_frames(message, tensors), size, sent))
+            self._queued += size
+        else:
+            self._queue_control(encode(message, tensors))
+            if sent is not None:
+                self._written.append(sent)
+        self._pump()
 
     def _queue_control(self, frame: list[Buffer]) -> None:
         self._control.append(frame)
@@ -328,7 +343,7 @@ class Connection(asyncio.BufferedProtocol):
         self.close()
 
     def _drop_tensors(self, reason: str) -> None:
-        failed = [outgoing.sent for outgoing in self._tensors] + self._written
+        failed = [outgoing.sent for outgoing in self._tensors if outgoing.sent is not None] + self._written
         self._tensors.clear()
         self._written = []
         self._queued = 0

@@ -35,6 +35,8 @@ class Task:
         options: ONNX Runtime's run options; `terminate` is set to stop it.
         dropped: Set by the loop while the task waits: end it so instead of computing.
         expires_s: Do not begin after this moment.
+        arrays: The part's rows of every tensor, contiguous; None until they are cut:
+            by the loop while the thread computes the part before, else by the thread.
     """
 
     job: Job
@@ -42,6 +44,7 @@ class Task:
     expires_s: float | None
     options: Any = field(default_factory=run_options)
     dropped: Status | None = None
+    arrays: tuple[AnyArray, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +182,13 @@ class Job:
             task.dropped = Status.CANCELLED
             task.options.terminate = True
         return dropped
+
+    def cut(self, part: Part) -> tuple[AnyArray, ...]:
+        """The rows of one part, of every tensor, contiguous."""
+        if part is WHOLE:
+            return self.arrays
+        place = (slice(None),) * self.run.axis + (slice(part.start, part.stop),)
+        return tuple(np.ascontiguousarray(array[place]) for array in self.arrays)
 
     def _grown(self, array: AnyArray) -> AnyArray:
         """The tensor at its full size, the first rows filled in."""

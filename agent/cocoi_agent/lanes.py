@@ -5,12 +5,14 @@ Results come back as calls in the loop, so that state has one owner and needs no
 Waking the loop is a system call, during which the interpreter's lock goes to the
 loop: a compute thread that woke it would then wait 0.2 ms for its turn before every
 strip. So the results pass through a second thread, the messenger, which comes to
-that lock when the first has entered its next computation.
+that lock when the first has entered its next computation. With nothing to do next
+the thread tells the loop itself, unless the messenger still has something to tell.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -31,6 +33,8 @@ class Lane:
         self._inbox: queue.SimpleQueue[tuple[Work, Done] | None] = queue.SimpleQueue()
         self._finished: queue.SimpleQueue[tuple[Done, Any, BaseException | None] | None] = queue.SimpleQueue()
         self._closed = False
+        self._passed = 0  # results given to the messenger; written by the thread
+        self._told = 0  # results that the messenger has told; written by it
         threading.Thread(target=self._work, name=name, daemon=True).start()
         threading.Thread(target=self._report, name=f"{name}-messenger", daemon=True).start()
 
@@ -46,21 +50,29 @@ class Lane:
     def _work(self) -> None:
         while (item := self._inbox.get()) is not None and not self._closed:
             work, done = item
+            result, error = None, None
             try:
-                finished = (done, work(), None)
+                result = work()
             except BaseException as caught:  # noqa: BLE001, RUF100 - it is reported in the loop
-                finished = (done, None, caught)
-            self._finished.put(finished)
-            del item, work, done, finished  # let go of tensors while waiting
+                error = caught
+            if self._inbox.empty() and self._told == self._passed:
+                self._tell(done, result, error)
+            else:
+                self._passed += 1
+                self._finished.put((done, result, error))
+            del item, work, done, result, error  # let go of tensors while waiting
         self._finished.put(None)
 
     def _report(self) -> None:
         while (finished := self._finished.get()) is not None:
-            try:
-                self._loop.call_soon_threadsafe(self._deliver, *finished)
-            except RuntimeError:
-                return  # the loop is closed: the process is ending
+            self._tell(*finished)
+            self._told += 1
             del finished
+
+    def _tell(self, done: Done, result: Any, error: BaseException | None) -> None:  # noqa: ANN401 - passed through
+        # The loop may be closed already: the process is ending.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._deliver, done, result, error)
 
     def _deliver(self, done: Done, result: Any, error: BaseException | None) -> None:  # noqa: ANN401 - passed through
         if not self._closed:

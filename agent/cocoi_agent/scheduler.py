@@ -84,5 +84,7 @@ class Scheduler:
             self._dispatch()  # before anything is sent: the thread need not wait for that
             self._ended(task, outcome or Outcome(Status.FAILED, 0.0, 0.0, code="internal", message=repr(error)[:500]))
 
+        if self._in_thread:
+            task.arrays = task.job.cut(task.part)  # beside the part that is computed
         self._in_thread += 1
         self._lane.submit(lambda: self._computer(task), done)

@@ -44,7 +44,7 @@ def error_of(data: bytes, limits: Limits | None = None) -> str:
 
 
 def test_every_message_has_a_golden_frame() -> None:
-    assert {sample for sample in SAMPLES} == {path.stem for path in GOLDEN.glob("*.hex")}
+    assert set(SAMPLES) == {path.stem for path in GOLDEN.glob("*.hex")}
     assert set(KINDS) <= {message.word for message, _ in SAMPLES.values()}
 
 

@@ -17,7 +17,24 @@ from tests.agent.samples import SAMPLES, golden_of
 FRAMES = 220_000
 LIMITS = Limits(max_header=4096, max_tail=1 << 16)
 GOLDENS = [golden_of(name) for name in SAMPLES]
-VALUES = [None, True, -1, 0, 1, 2**31, 2**63 - 1, 2**64 - 1, 0.5, float("nan"), "", "f32", "x" * 300, [], {}, [[0, 1, 2]]]
+VALUES = [
+    None,
+    True,
+    -1,
+    0,
+    1,
+    2**31,
+    2**63 - 1,
+    2**64 - 1,
+    0.5,
+    float("nan"),
+    "",
+    "f32",
+    "x" * 300,
+    [],
+    {},
+    [[0, 1, 2]],
+]
 
 
 class Watched:
