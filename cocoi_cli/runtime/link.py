@@ -57,6 +57,7 @@ ANSWER_CREDIT_BYTES = 64 << 20  # answers on their way to the host, per agent; t
 HEARTBEAT_S = 2.0
 MISSED_BEATS = 4  # the agent answers pings while it computes, so silence this long means it is gone or frozen
 CLOCK_PROBES = 3
+UNKNOWN_PROGRAM = "unknown-program"  # code of a refusal, docs/protocol.md
 
 
 class LinkError(FleetError):
@@ -375,6 +376,8 @@ class AgentLink:
     def _answer(self, answer: Answer, tensors: tuple[AnyArray, ...]) -> None:
         if answer.last:
             self._runs.pop((answer.codeword, answer.part), None)
+        if answer.code == UNKNOWN_PROGRAM:
+            self._loaded.clear()  # the agent has forgotten programs: the next `prepare` loads them again
         size = sum(tensor.nbytes for tensor in tensors)
         self.bytes_in += size
         if self._is_open:
