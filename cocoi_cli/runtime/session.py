@@ -21,10 +21,11 @@ Theory of operation (docs/methods.md, "Pulled strips"):
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from statistics import median
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
+from cocoi_cli.runtime.codewords import Group, Need, Open
 from cocoi_cli.runtime.events import (
     AgentLost,
     CancelWork,
@@ -48,54 +49,7 @@ from cocoi_cli.runtime.events import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cocoi_cli.runtime.events import Codeword
-
 HARMLESS = frozenset({"cancelled", "skipped", "expired"})  # an agent that drops what it was told to drop did not fail
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """A share is overdue after `factor` times the median answering time of its stage, but not before `shortest_s`."""
-
-    factor: float
-    shortest_s: float
-
-
-# Measured on the rig: earlier duplicates spill into the next stage, later ones wait in vain. A scheduler's
-# hiccup of a few milliseconds must not count as a straggler.
-LATE = Patience(1.5, 0.010)
-# When no agent can be expected to help any more, the host does; it is not to be bothered by a mere hiccup of all.
-HOPELESS = Patience(8.0, 1.0)
-
-
-@dataclass(slots=True)
-class _Open:
-    """A codeword that has not been decoded.
-
-    Invariants: `arrived`, the keys of `flying` and `hosted` are disjoint from each
-    other except that a share flying at a late holder may also fly elsewhere or be hosted.
-    """
-
-    word: Codeword
-    arrived: list[int] = field(default_factory=list)
-    flying: dict[tuple[str, int], float] = field(default_factory=dict)  # (agent, share) -> sent at
-    refused: set[tuple[str, int]] = field(default_factory=set)
-    hosted: set[int] = field(default_factory=set)
-
-    def on_time(self, now: float, patience: float | None) -> set[int]:
-        """Shares in flight whose holder is not late yet, or that the host computes."""
-        if patience is None:
-            return {share for _, share in self.flying} | self.hosted
-        return {share for (_, share), sent in self.flying.items() if now - sent < patience} | self.hosted
-
-
-@dataclass(frozen=True, slots=True)
-class _Need:
-    """A codeword that lacks shares: `expected` are those that have come or will in time."""
-
-    state: _Open
-    expected: frozenset[int]
-    lacking: int
 
 
 class Session:
@@ -111,12 +65,8 @@ class Session:
         self.window = window
         self._agents = tuple(agents)
         self._living = set(agents)
-        self._barred: dict[int, set[str]] = {}  # group -> agents that failed in it
-        self._begun: dict[int, set[str]] = {}  # group -> agents that were given a share of it
-        self._open: dict[int, _Open] = {}
-        self._left: dict[int, int] = {}  # group -> codewords not yet decoded
-        self._times: dict[int, list[float]] = {}  # group -> answering times so far
-        self._typical: dict[int, float] = {}  # group -> their median; absent while there are none
+        self._open: dict[int, Open] = {}
+        self._groups: dict[int, Group] = {}
         self._busy: dict[str, dict[tuple[int, int], float]] = {agent: {} for agent in agents}
         self._overdue: set[int] = set()
         self._answered: dict[int, set[str]] = {}  # request -> agents that answered anything
@@ -172,22 +122,17 @@ class Session:
 
     def _start(self, event: StageStarted) -> None:
         for word in event.codewords:
-            self._open[word.id] = _Open(word)
-            self._left[word.group] = self._left.get(word.group, 0) + 1
-            self._times.setdefault(word.group, [])
-            self._barred.setdefault(word.group, set())
-            self._begun.setdefault(word.group, set())
+            group = self._groups.setdefault(word.group, Group())
+            group.left += 1
+            self._open[word.id] = Open(word, group)
 
     def _arrived(self, event: StripArrived, out: list[Instruction]) -> None:
         sent = self._busy[event.agent].pop((event.codeword, event.share), None)
         state = self._open.get(event.codeword)
-        if state is None:
+        if state is None or sent is None:  # nobody waits for it, or nobody asked for it
             return
         state.flying.pop((event.agent, event.share), None)
-        if sent is not None:
-            times = self._times[state.word.group]
-            times.append(self._now - sent)
-            self._typical[state.word.group] = median(times)
+        state.group.answered_in(self._now - sent)
         for request in state.word.requests:
             self._answered.setdefault(request, set()).add(event.agent)
         if event.share not in state.arrived:
@@ -202,7 +147,7 @@ class Session:
         state.flying.pop((event.agent, event.share), None)
         state.refused.add((event.agent, event.share))
         if event.code not in HARMLESS:
-            self._barred[state.word.group].add(event.agent)
+            state.group.barred.add(event.agent)
 
     def _lost(self, agent: str) -> None:
         self._living.discard(agent)
@@ -230,100 +175,86 @@ class Session:
                 state.word = replace(state.word, requests=others)
             else:
                 self._close(state, out)
-                if self._left[state.word.group] == 0:
-                    self._forget(state.word.group)
         self._overdue.discard(request)
         self._answered.pop(request, None)
 
     # --- decisions ------------------------------------------------------------
 
-    def _settle(self, state: _Open, out: list[Instruction]) -> None:
+    def _settle(self, state: Open, out: list[Instruction]) -> None:
         """Decode as soon as the arrived shares suffice."""
         if not state.word.code.ready(frozenset(state.arrived)):
             return
         out.append(DecodeStrip(state.word.id, tuple(state.arrived)))
         self._close(state, out)
-        if self._left[state.word.group] == 0:
+        if state.group.left == 0:
             out.append(StageDone(state.word.group))
-            self._forget(state.word.group)
 
-    def _close(self, state: _Open, out: list[Instruction]) -> None:
+    def _close(self, state: Open, out: list[Instruction]) -> None:
         out.extend(CancelWork(agent, state.word.id, share) for agent, share in state.flying)
         del self._open[state.word.id]
-        self._left[state.word.group] -= 1
-
-    def _forget(self, group: int) -> None:
-        self._left.pop(group)
-        self._times.pop(group)
-        self._typical.pop(group, None)
-        self._barred.pop(group)
-        self._begun.pop(group)
-
-    def _limit(self, group: int, patience: Patience) -> float | None:
-        """Seconds after which a share is overdue; None while there is nothing to compare with."""
-        typical = self._typical.get(group)
-        return None if typical is None else max(patience.factor * typical, patience.shortest_s)
+        state.group.left -= 1
+        if state.group.left == 0:
+            del self._groups[state.word.group]
 
     def _assign(self, out: list[Instruction]) -> None:
         """Give each agent that has room the share that is needed most."""
+        idle = [agent for agent in self._agents if agent in self._living and len(self._busy[agent]) < self.window]
+        if not idle:
+            return
         needs = {key: need for key, state in self._open.items() if (need := self._need(state)) is not None}
-        for agent in self._agents:
-            while needs and agent in self._living and len(self._busy[agent]) < self.window:
+        for agent in idle:
+            while needs and len(self._busy[agent]) < self.window:
                 choice = self._choose(agent, needs)
                 if choice is None:
                     break
                 state, share = choice
-                state.flying[agent, share] = self._now
-                self._begun[state.word.group].add(agent)
-                self._busy[agent][state.word.id, share] = self._now
-                out.append(SendShare(agent, state.word.id, share))
+                self._send(agent, state, share, out)
                 need = self._need(state)
                 if need is None:
                     del needs[state.word.id]
                 else:
                     needs[state.word.id] = need
 
-    def _need(self, state: _Open) -> _Need | None:
+    def _send(self, agent: str, state: Open, share: int, out: list[Instruction]) -> None:
+        state.flying[agent, share] = self._now
+        state.group.begun.add(agent)
+        self._busy[agent][state.word.id, share] = self._now
+        out.append(SendShare(agent, state.word.id, share))
+
+    def _need(self, state: Open) -> Need | None:
         """What a codeword lacks beyond what has arrived or is on its way in time."""
         if self._given_up(state):
             return None
-        expected = frozenset(state.arrived) | state.on_time(self._now, self._limit(state.word.group, LATE))
+        expected = state.expected(self._now)
         lacking = state.word.code.deficit(expected)
-        return _Need(state, expected, lacking) if lacking else None
+        return Need(state, expected, lacking) if lacking else None
 
-    def _choose(self, agent: str, needs: dict[int, _Need]) -> tuple[_Open, int] | None:
+    def _choose(self, agent: str, needs: dict[int, Need]) -> tuple[Open, int] | None:
         """The neediest codeword to which this agent can contribute, and the share."""
-        ranked = sorted(needs.values(), key=lambda need: self._rank(agent, need))
-        for need in ranked:
-            if agent in self._barred[need.state.word.group]:
+        for need in sorted(needs.values(), key=lambda need: self._rank(agent, need)):
+            if agent in need.state.group.barred:
                 continue
             share = self._share_for(agent, need)
             if share is not None:
                 return need.state, share
         return None
 
-    def _rank(self, agent: str, need: _Need) -> tuple[int, int]:
+    def _rank(self, agent: str, need: Need) -> tuple[int, int]:
         """Smallest first: an agent begins at its own start, then goes where most is lacking."""
-        word = need.state.word
-        lacking = need.lacking if agent in self._begun[word.group] else 0
-        return -lacking, self._distance(agent, word)
+        lacking = need.lacking if agent in need.state.group.begun else 0
+        return -lacking, need.state.distance(agent)
 
-    def _share_for(self, agent: str, need: _Need) -> int | None:
+    def _share_for(self, agent: str, need: Need) -> int | None:
         """The agent's own share, else one that cannot be expected from its home."""
-        state, word, code = need.state, need.state.word, need.state.word.code
-        homes = word.homes
-        own = homes.index(agent) if agent in homes else None
-        if own is not None and self._may_send(agent, own, state) and code.useful(own, need.expected):
+        state, code = need.state, need.state.word.code
+        own = state.home_of.get(agent)
+        if own is not None and code.useful(own, need.expected) and self._may_send(agent, own, state):
             return own
-        coming = (
-            self._may_send(other, share, state) and code.useful(share, need.expected)
-            for share, other in enumerate(homes)
-            if other != agent and not self._absent(other, state)
-        )
-        if sum(coming) >= need.lacking:
+        homes = state.word.homes
+        if self._will_come_from_home(agent, need):
             return None
         for share in range(code.shares or len(homes)):
-            if not self._may_send(agent, share, state) or not code.useful(share, need.expected):
+            if not code.useful(share, need.expected) or not self._may_send(agent, share, state):
                 continue
             home = homes[share] if share < len(homes) else None
             late = any(held == share for _, held in state.flying)
@@ -331,41 +262,47 @@ class Session:
                 return share
         return None
 
-    def _may_send(self, agent: str, share: int, state: _Open) -> bool:
+    def _will_come_from_home(self, agent: str, need: Need) -> bool:
+        """Whether the agents at which the useful shares are at home suffice without this one."""
+        state, useful = need.state, need.state.word.code.useful
+        coming = 0
+        for share, home in enumerate(state.word.homes):
+            if home == agent or not useful(share, need.expected):
+                continue
+            if self._may_send(home, share, state) and not self._absent(home, state):
+                coming += 1
+                if coming == need.lacking:
+                    return True
+        return False
+
+    def _may_send(self, agent: str, share: int, state: Open) -> bool:
         key = (agent, share)
         return share not in state.arrived and key not in state.flying and key not in state.refused
 
-    def _absent(self, agent: str, state: _Open, patience: Patience = LATE) -> bool:
+    def _absent(self, agent: str, state: Open, *, hopeless: bool = False) -> bool:
         """Whether an agent is gone, unwilling, or held up by overdue or unwanted shares."""
-        if agent not in self._living or agent in self._barred[state.word.group]:
+        if agent not in self._living or agent in state.group.barred:
             return True
         busy = self._busy[agent]
         return len(busy) >= self.window and all(
-            self._is_stale(word, sent, patience) for (word, _), sent in busy.items()
+            self._is_stale(word, sent, hopeless=hopeless) for (word, _), sent in busy.items()
         )
 
-    def _is_stale(self, codeword: int, sent: float, patience: Patience) -> bool:
+    def _is_stale(self, codeword: int, sent: float, *, hopeless: bool) -> bool:
         state = self._open.get(codeword)
         if state is None:
             return True
-        limit = self._limit(state.word.group, patience)
-        return limit is not None and self._now - sent >= limit
-
-    def _distance(self, agent: str, word: Codeword) -> int:
-        """Steps from the strip at which this agent starts, cyclically."""
-        place = word.homes.index(agent) if agent in word.homes else 0
-        start = place * word.strips // len(word.homes) if word.homes else 0
-        return (word.order - start) % word.strips
+        return self._now - sent >= (state.group.hopeless_s if hopeless else state.group.late_s)
 
     # --- when agents are not enough --------------------------------------------
 
-    def _given_up(self, state: _Open) -> bool:
+    def _given_up(self, state: Open) -> bool:
         """Whether agents get no further share of this codeword."""
         overdue = bool(self._overdue) and state.word.requests <= self._overdue
         return overdue or (not state.word.fallback and self._able(state) < state.word.code.pieces)
 
-    def _able(self, state: _Open) -> int:
-        return len(self._living - self._barred[state.word.group])
+    def _able(self, state: Open) -> int:
+        return len(self._living - state.group.barred)
 
     def _rescue(self, out: list[Instruction]) -> None:
         """Find codewords that no agent can finish; let the host compute, or fail."""
@@ -381,34 +318,33 @@ class Session:
             out.append(self._failure(request))
             self._cancel(request, out)
 
-    def _stuck(self, state: _Open) -> bool:
-        if state.word.code.deficit(frozenset(state.arrived) | state.hosted) == 0:
+    def _stuck(self, state: Open) -> bool:
+        given_up = self._given_up(state)
+        if not given_up and self._may_come(state):
             return False
-        if self._given_up(state):
-            return True
-        # What flies may still come; what is late and cannot be replaced need not be waited for by a host that may help.
-        if any(
-            not (state.word.fallback and self._is_stale(state.word.id, sent, HOPELESS))
-            for sent in state.flying.values()
-        ):
+        if state.word.code.deficit(state.have()) == 0:
             return False
-        return not any(self._could_ever(agent, state) for agent in self._living)
+        return given_up or not any(self._could_ever(agent, state) for agent in self._living)
 
-    def _could_ever(self, agent: str, state: _Open) -> bool:
+    def _may_come(self, state: Open) -> bool:
+        """Whether something flies; what is hopelessly late need not be waited for by a host that may help."""
+        age = state.newest_age(self._now)
+        return age is not None and not (state.word.fallback and age >= state.group.hopeless_s)
+
+    def _could_ever(self, agent: str, state: Open) -> bool:
         """Whether an agent may take a share of this codeword, now or when it is free."""
-        if self._absent(agent, state, HOPELESS):
+        if self._absent(agent, state, hopeless=True):
             return False
-        code = state.word.code
-        arrived = frozenset(state.arrived) | state.hosted
+        code, have = state.word.code, state.have()
         return any(
-            self._may_send(agent, share, state) and code.useful(share, arrived)
+            self._may_send(agent, share, state) and code.useful(share, have)
             for share in range(code.shares or len(state.word.homes))
         )
 
-    def _compute_on_host(self, state: _Open, out: list[Instruction]) -> None:
+    def _compute_on_host(self, state: Open, out: list[Instruction]) -> None:
         """Add data shares until the code is content; those that arrived already are kept."""
         code = state.word.code
-        have = frozenset(state.arrived) | state.hosted
+        have = state.have()
         added: list[int] = []
         for piece in range(code.pieces):
             if code.deficit(have) == 0:
@@ -428,15 +364,7 @@ class Session:
 
     def _wake(self, out: list[Instruction]) -> None:
         """Ask to be woken when the next share becomes overdue, in either sense."""
-        moments = [
-            sent + limit
-            for state in self._open.values()
-            for patience in (LATE, HOPELESS)
-            if (limit := self._limit(state.word.group, patience)) is not None
-            for sent in state.flying.values()
-            if sent + limit > self._now
-        ]
-        moment = min(moments, default=None)
-        if moment is not None and moment != self._woken_at:
+        moment = min((state.next_overdue(self._now) for state in self._open.values()), default=math.inf)
+        if moment != self._woken_at and moment < math.inf:
             self._woken_at = moment
             out.append(WakeAt(moment))

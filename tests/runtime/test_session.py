@@ -265,7 +265,7 @@ def assert_invariants(session: Session) -> None:
             assert agent in session.living
             assert (agent, number, share) in held
     assert all(len(keys) <= session.window for keys in session._busy.values())
-    assert sum(session._left.values()) == len(session._open)
+    assert sum(group.left for group in session._groups.values()) == len(session._open)
 
 
 def play(rng: random.Random, doomed: set[str], code: AnyK, frozen: frozenset[str] | set[str] = frozenset()) -> None:
