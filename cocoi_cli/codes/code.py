@@ -69,6 +69,19 @@ class Code(Protocol):
         """
         ...
 
+    def encode_shares(self, pieces: Array, shares: Sequence[int], out: Array | None = None) -> tuple[Array, ...]:
+        """Make several shares of one codeword, reading the pieces once where that saves time.
+
+        Args:
+            pieces: As in `encode`.
+            shares: Indices of the shares.
+            out: Memory for the mixtures: `(len(shares), *shape)` float32, C-contiguous. Otherwise it is new.
+
+        Returns:
+            One array per share, each as `encode` makes it.
+        """
+        ...
+
     def piece_of(self, share: int) -> int | None:
         """The piece that this share *is*, or None for a mixture."""
         ...
@@ -89,12 +102,14 @@ class Code(Protocol):
         """Whether `decode` accepts exactly these answers."""
         ...
 
-    def decode(self, arrived: Sequence[int], answers: Array) -> Decoded:
+    def decode(self, arrived: Sequence[int], answers: Array, out: Array | None = None) -> Decoded:
         """Recover the pieces.
 
         Args:
             arrived: Share indices, distinct, in the order of the rows of `answers`.
             answers: `(len(arrived), *shape)` float32, C-contiguous; borrowed.
+            out: Memory for the pieces that must be computed, as many as that may be: `(count, *shape)` float32,
+                C-contiguous, apart from `answers`. Otherwise it is new.
 
         Raises:
             NotReadyError: If `ready(set(arrived))` is false.

@@ -50,6 +50,10 @@ class CopyCode:
         view: Array = pieces[self.piece_of(share)]
         return view
 
+    def encode_shares(self, pieces: Array, shares: Sequence[int], out: Array | None = None) -> tuple[Array, ...]:
+        """The pieces that the shares hold, views of `pieces`; `out` is not needed."""
+        return tuple(self.encode(pieces, share) for share in shares)
+
     def piece_of(self, share: int) -> int:
         """The piece that this share is."""
         if not 0 <= share < self.n:
@@ -73,12 +77,13 @@ class CopyCode:
         """Whether every piece has arrived."""
         return self.deficit(arrived) == 0
 
-    def decode(self, arrived: Sequence[int], answers: Array) -> Decoded:
+    def decode(self, arrived: Sequence[int], answers: Array, out: Array | None = None) -> Decoded:
         """Pick one answer per piece.
 
         Args:
             arrived: Distinct share indices in the order of the rows of `answers`.
             answers: `(len(arrived), *shape)` float32; borrowed, and lent on in the result.
+            out: Not needed.
 
         Returns:
             Views of `answers` in the order of the pieces; exact, gain 1.

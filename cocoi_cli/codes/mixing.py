@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BLOCK_COLUMNS = 16384  # of eight float32 rows: half a megabyte, which fits a second-level cache
 
 
-def mix(weights: Array, inputs: Array) -> Array:
+def mix(weights: Array, inputs: Array, out: Array | None = None) -> Array:
     """Combine `inputs` as each row of `weights` says.
 
     Cost: one multiply-add per weight and element; `inputs` is read once.
@@ -25,11 +25,12 @@ def mix(weights: Array, inputs: Array) -> Array:
     Args:
         weights: `(count, rows)` float32.
         inputs: `(rows, *shape)` float32, C-contiguous; borrowed.
+        out: Written when given: at least `count` arrays of `shape`, C-contiguous float32.
 
     Returns:
-        `(count, *shape)` float32, new memory owned by the caller.
+        `(count, *shape)` float32: the first of `out`, or new memory owned by the caller.
     """
-    mixed = np.empty((len(weights), *inputs.shape[1:]), dtype=np.float32)
+    mixed = np.empty((len(weights), *inputs.shape[1:]), dtype=np.float32) if out is None else out[: len(weights)]
     if mixed.size == 0:
         return mixed
     flat = inputs.reshape(len(inputs), -1)

@@ -13,10 +13,13 @@ import itertools
 import time
 from typing import TYPE_CHECKING, assert_never
 
+import numpy as np
+
 from cocoi_agent.wire.messages import Answer, Status
 from cocoi_cli.codes.registry import make_code
 from cocoi_cli.model.network import ConvStage, LocalStage
 from cocoi_cli.planning.defaults import gain_limit
+from cocoi_cli.runtime.blocks import Blocks
 from cocoi_cli.runtime.events import (
     AgentLost,
     CancelWork,
@@ -55,7 +58,7 @@ from cocoi_cli.runtime.timeline import Timeline
 from cocoi_cli.runtime.work import StageWork
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from cocoi_cli.planning.plan import ConvPlan
     from cocoi_cli.runtime.host import HostKernels
@@ -76,16 +79,19 @@ class Coordinator:
     def __init__(self, kernels: HostKernels, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin without links; `attach` adds them."""
         self._kernels = kernels
+        self._blocks = Blocks()
         self._clock = clock
         self._links: dict[str, Link] = {}
         self._session = Session(())
         self._causes: dict[str, str] = {}
+        self._untold: list[str] = []  # losses between inferences, for the next one's warnings
         self._inference: Inference | None = None
         self._active: ActiveStage | None = None
         self._requests = itertools.count(1)
         self._codewords = itertools.count(1)
         self._groups = itertools.count(1)
         self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = 0.0  # on our clock; while there is a timer
 
     def attach(self, links: Sequence[Link]) -> None:
         """Set the fleet, in order; to be called once, before the first inference."""
@@ -120,6 +126,9 @@ class Coordinator:
             tallies={agent: Tally() for agent in self._links},
         )
         self._inference = inference
+        untold, self._untold = self._untold, []
+        for text in untold:
+            inference.warn(text)
         loop = asyncio.get_running_loop()
         deadline = loop.call_later(job.deadline_s, self._deadline, inference)
         try:
@@ -139,6 +148,7 @@ class Coordinator:
         network = inference.job.network
         plans = {layer.layer: layer for layer in inference.job.plan.layers}
         wanted = {info.name for info in network.model.outputs}
+        sums = {stage.output for stage in network.stages if isinstance(stage, ConvStage)}
         tensors: dict[str, AnyArray] = dict(inference.job.tensors)
         number = 0
         for index, stage in enumerate(network.stages):
@@ -149,8 +159,16 @@ class Coordinator:
                 number += 1
             for name in [name for name in tensors if network.last_use.get(name, -1) <= index and name not in wanted]:
                 if name in network.last_use:
-                    del tensors[name]
+                    array = tensors.pop(name)
+                    if name in sums and inference.job.observe is None:
+                        self._use_again(array, tensors)
         return arrays_of({info.name: tensors[info.name] for info in network.model.outputs})
+
+    def _use_again(self, array: AnyArray, tensors: Mapping[str, AnyArray]) -> None:
+        """Give the memory of a conv stage's output back, unless a later tensor is a view of it."""
+        others: Iterable[object] = tensors.values()  # local stages may also make lists
+        if not any(isinstance(kept, np.ndarray) and np.may_share_memory(array, kept) for kept in others):
+            self._blocks.give(array)
 
     async def _run_local(
         self,
@@ -180,7 +198,7 @@ class Coordinator:
     ) -> None:
         start = self._clock()
         code = make_code(plan.scheme, plan.n, plan.k, gain_limit=gain_limit(plan.transport))
-        work = StageWork(stage, plan, code, tensors[stage.input])
+        work = StageWork(stage, plan, code, tensors[stage.input], self._blocks)
         inference.began(index, stage.name, "conv", work.strips)
         reason = plan.reason
         if work.is_finite:
@@ -188,7 +206,7 @@ class Coordinator:
         else:
             reason = "on the host: its input holds values that are not finite"
             await self._convolve_everything(work)
-        tensors[stage.output] = work.output
+        tensors[stage.output] = work.hand_over()
         end = self._clock()
         inference.timeline.host("stage", start, end, stage=stage.name)
         if inference.job.observe is not None:
@@ -252,10 +270,12 @@ class Coordinator:
     def lost(self, link: Link, cause: str) -> None:
         """A link broke; the links call this."""
         self._causes[link.id] = cause
-        inference = self._inference
-        if inference is not None:
+        inference, text = self._inference, f"{link.id} was lost: {cause}"
+        if inference is None:
+            self._untold.append(text)
+        else:
             inference.lose(link.id)
-            inference.warn(f"{link.id} was lost: {cause}")
+            inference.warn(text)
         self._feed(AgentLost(link.id))
 
     def _deadline(self, inference: Inference) -> None:
@@ -362,8 +382,12 @@ class Coordinator:
         self._feed(HostComputed(instruction.codeword, instruction.shares))
 
     def _wake_at(self, moment_s: float) -> None:
+        """Set the timer; one that rings earlier is left alone, since the session then asks again."""
         if self._timer is not None:
+            if self._wakes_at <= moment_s:
+                return
             self._timer.cancel()
+        self._wakes_at = moment_s
         delay = max(moment_s - self._clock(), 0.0)
         self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
 

@@ -6,7 +6,6 @@ asynchronous; callers that must stay responsive use a thread.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -67,8 +66,8 @@ class HostKernels:
     def __init__(self, threads: int | None = None) -> None:
         """Use `threads` inside an operator, or as many as ONNX Runtime likes."""
         self._threads = threads
-        self._local: dict[str, ort.InferenceSession] = {}
-        self._slices: dict[bytes, ort.InferenceSession] = {}
+        self._local: dict[bytes, ort.InferenceSession] = {}
+        self._slices: dict[tuple[ConvSpec, int], ort.InferenceSession] = {}
         self._whole: tuple[str, ort.InferenceSession] | None = None
 
     def open_stage(self, stage: LocalStage) -> None:
@@ -90,10 +89,10 @@ class HostKernels:
 
     def convolve(self, spec: ConvSpec, axis: int, x: NDArray[np.float32], weight: NDArray[np.float32]) -> AnyArray:
         """What an agent would answer to the share `x`, in float32: no bias, no padding on `axis`."""
-        program = slice_program(spec, axis, "f32")
-        session = self._slices.get(program)
+        session = self._slices.get((spec, axis))
         if session is None:
-            session = self._slices.setdefault(program, open_session(program, threads=self._threads))
+            program = slice_program(spec, axis, "f32")
+            session = self._slices.setdefault((spec, axis), open_session(program, threads=self._threads))
         result: AnyArray = session.run(["y32"], {"x": x, "w": weight})[0]
         return result
 
@@ -126,10 +125,10 @@ class HostKernels:
         return Baseline(arrays_of(dict(zip(names, results, strict=True))), best)
 
     def _stage_session(self, stage: LocalStage) -> ort.InferenceSession:
-        digest = hashlib.sha256(stage.model).hexdigest()
-        session = self._local.get(digest)
+        # Python keeps the hash of a `bytes` object; a digest would read half a gigabyte of VGG16 at every inference.
+        session = self._local.get(stage.model)
         if session is None:
-            session = self._local.setdefault(digest, open_session(stage.model, threads=self._threads))
+            session = self._local.setdefault(stage.model, open_session(stage.model, threads=self._threads))
         return session
 
     def _whole_session(self, model: LoadedModel) -> ort.InferenceSession:

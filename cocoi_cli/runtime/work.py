@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cocoi_cli.model.casts import to_float16, to_float32
-from cocoi_cli.model.cutting import cut_strip, join_piece, new_output
+from cocoi_cli.model.cutting import cut_strip, join_piece, strip_shape
 from cocoi_cli.model.geometry import split_rows
 
 if TYPE_CHECKING:
@@ -26,12 +26,56 @@ if TYPE_CHECKING:
     from cocoi_cli.model.geometry import Split
     from cocoi_cli.model.network import ConvStage
     from cocoi_cli.planning.plan import ConvPlan
+    from cocoi_cli.runtime.blocks import Blocks
     from cocoi_cli.runtime.host import HostKernels
     from cocoi_cli.runtime.report import AnyArray
 
 # float16 holds 65504 at most and loses digits below 2^-14; shares between these need no scale.
 LARGEST_UNSCALED = 32768.0
 SMALLEST_UNSCALED = 2.0**-6
+
+
+class _Answers:
+    """The answers to one strip, cast into one block as they arrive, so that decoding copies nothing.
+
+    Attributes:
+        lent: The block as it was given.
+    """
+
+    def __init__(self, block: NDArray[np.float32]) -> None:
+        """Use `(shares, *answer shape)`: with k of n answers, there is room left for what is missing."""
+        self.lent = block
+        self._block = block
+        self._row_of: dict[int, int] = {}
+
+    def __contains__(self, share: int) -> bool:
+        return share in self._row_of
+
+    def add(self, share: int, answer: AnyArray, scale: float) -> NDArray[np.float32]:
+        """Keep `answer * scale`; return it as a view."""
+        if len(self._row_of) == len(self._block):  # a code without a largest number of shares
+            self._block = np.concatenate([self._block, np.empty_like(self._block)])
+        row: NDArray[np.float32] = self._block[len(self._row_of)]
+        if answer.dtype == np.float16:
+            to_float32(answer, out=row)
+        else:
+            row[...] = answer
+        if scale != 1.0:
+            with np.errstate(over="ignore"):  # the sum itself is beyond float32 then
+                row *= np.float32(scale)
+        self._row_of[share] = len(self._row_of)
+        return row
+
+    def of(self, shares: Sequence[int]) -> NDArray[np.float32]:
+        """One row per share; a view where they arrived in this order."""
+        rows = [self._row_of[share] for share in shares]
+        in_order: NDArray[np.float32] = self._block[: len(rows)]
+        return in_order if rows == list(range(len(rows))) else self._block[rows]
+
+    def room(self, count: int) -> NDArray[np.float32] | None:
+        """At least `count` rows that no answer has taken, if there are so many."""
+        free: NDArray[np.float32] = self._block[len(self._row_of) :]
+        return free if len(free) >= count else None
 
 
 @dataclass(slots=True)
@@ -51,7 +95,7 @@ class Counts:
 class StageWork:
     """One conv stage: its input, its codewords, and the output as it fills."""
 
-    def __init__(self, stage: ConvStage, plan: ConvPlan, code: Code, x: AnyArray) -> None:
+    def __init__(self, stage: ConvStage, plan: ConvPlan, code: Code, x: AnyArray, blocks: Blocks) -> None:
         """Prepare to cut `x`.
 
         Args:
@@ -59,6 +103,7 @@ class StageWork:
             plan: How; its `strips` may be more than the pieces have rows and is then lowered.
             code: Made for the plan.
             x: `stage.input_shape`, float32 or float16; borrowed until the stage is done.
+            blocks: Where the memory of strips comes from and goes back to.
         """
         self.stage = stage
         self.plan = plan
@@ -67,9 +112,13 @@ class StageWork:
         self.split = _split(stage, plan, x.shape[plan.axis])
         self.peak = _peak(x)
         self._x = x
-        self._output = new_output(stage.output_shape)
+        self._blocks = blocks
+        self._output = blocks.take(stage.output_shape)
         self._pieces: dict[int, NDArray[np.float32]] = {}
-        self._answers: dict[int, dict[int, NDArray[np.float32]]] = {strip: {} for strip in range(self.strips)}
+        self._mixtures: dict[int, NDArray[np.float32]] = {}
+        self._mixed = tuple(share for share in range(code.shares or 0) if code.piece_of(share) is None)
+        self._answers: dict[int, _Answers] = {}
+        self._undecoded = set(range(self.strips))
 
     @property
     def strips(self) -> int:
@@ -81,10 +130,15 @@ class StageWork:
         """Whether shares can be mixed: one infinity would spoil every piece it is added to."""
         return math.isfinite(self.peak)
 
-    @property
-    def output(self) -> AnyArray:
-        """`stage.output_shape` float32, also in float16 graphs; complete once every strip is decoded."""
-        return self._output
+    def hand_over(self) -> AnyArray:
+        """The output once every strip is decoded: `stage.output_shape` float32, also in float16 graphs.
+
+        It is a block of the caller's `Blocks` from now on. Input and output are forgotten, for this
+        object lives as long as the report.
+        """
+        output = self._output
+        self._x = self._output = np.empty(0, np.float32)
+        return output
 
     def share(self, strip: int, share: int) -> tuple[AnyArray, float]:
         """Encode one share for sending.
@@ -93,8 +147,7 @@ class StageWork:
             The array to send, C-contiguous, never written again; and the power of two
             that its values must be multiplied with.
         """
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows here is found in `decode`
-            encoded = self.code.encode(self._cut(strip), share)
+        encoded = self._encode(strip, share)
         if self.plan.transport == "f32":
             return encoded, 1.0
         scale = self._scale(encoded)
@@ -116,19 +169,18 @@ class StageWork:
             answer: `answer_shape(strip)`, float16 or float32; handed over.
             scale: Its value is `answer * scale`.
         """
-        result = to_float32(answer) if answer.dtype == np.float16 else answer
-        if scale != 1.0:
-            with np.errstate(over="ignore"):  # the sum itself is beyond float32 then
-                result = result * np.float32(scale)
-        self._answers[strip][share] = result
+        answers = self._answers.get(strip)
+        if answers is None:
+            shape = (self.code.shares or self.code.pieces, *self.answer_shape(strip))
+            answers = self._answers[strip] = _Answers(self._blocks.take(shape))
+        result = answers.add(share, answer, scale)
         piece = self.code.piece_of(share)
         if piece is not None:
             join_piece(self._output, result, self.split, piece, strip, self.plan.axis)
 
     def has(self, strip: int, share: int) -> bool:
         """Whether an answer to this share is no longer wanted: it is here, or the strip is decoded."""
-        answers = self._answers.get(strip)
-        return answers is None or share in answers
+        return strip not in self._undecoded or share in self._answers.get(strip, ())
 
     def decode(self, strip: int, shares: Sequence[int], kernels: HostKernels) -> bool:
         """Finish a strip from exactly these shares; return whether anything had to be decoded.
@@ -141,7 +193,7 @@ class StageWork:
         missing = [piece for piece in range(self.code.pieces) if piece not in present]
         if missing:
             with np.errstate(over="ignore", invalid="ignore"):
-                decoded = self.code.decode(shares, np.stack([answers[share] for share in shares]))
+                decoded = self.code.decode(shares, answers.of(shares), answers.room(len(missing)))
             for piece in missing:
                 result = decoded.pieces[piece]
                 if not math.isfinite(_peak(result)):
@@ -150,7 +202,13 @@ class StageWork:
                 join_piece(self._output, result, self.split, piece, strip, self.plan.axis)
             self.counts.decoded += 1
             self.counts.gain = max(self.counts.gain, decoded.gain)
-        self._pieces.pop(strip, None)
+        self._undecoded.remove(strip)
+        self._blocks.give(answers.lent)
+        for kept in (self._pieces, self._mixtures):
+            block = kept.pop(strip, None)
+            # Shares in float32 are these very arrays, and links may still be sending them.
+            if block is not None and self.plan.transport == "f16":
+                self._blocks.give(block)
         return bool(missing)
 
     def convolve(self, kernels: HostKernels, strip: int, shares: Sequence[int]) -> list[AnyArray]:
@@ -163,10 +221,25 @@ class StageWork:
             for share in shares
         ]
 
+    def _encode(self, strip: int, share: int) -> NDArray[np.float32]:
+        """One share; all mixtures of a strip are made with the first, as two cost what one does."""
+        pieces = self._cut(strip)
+        if share not in self._mixed:
+            return self.code.encode(pieces, share)
+        mixtures = self._mixtures.get(strip)
+        if mixtures is None:
+            mixtures = self._mixtures[strip] = self._blocks.take((len(self._mixed), *pieces.shape[1:]))
+            with np.errstate(over="ignore", invalid="ignore"):  # what overflows here is found in `decode`
+                self.code.encode_shares(pieces, self._mixed, mixtures)
+        mixture: NDArray[np.float32] = mixtures[self._mixed.index(share)]
+        return mixture
+
     def _cut(self, strip: int) -> NDArray[np.float32]:
         pieces = self._pieces.get(strip)
         if pieces is None:
-            pieces = self._pieces[strip] = cut_strip(self._x, self.split, strip, self.plan.axis)
+            axis = self.plan.axis
+            room = self._blocks.take((self.split.pieces, *strip_shape(self._x.shape, self.split, strip, axis)))
+            pieces = self._pieces[strip] = cut_strip(self._x, self.split, strip, axis, room)
         return pieces
 
     def _scale(self, encoded: NDArray[np.float32]) -> float:
@@ -190,4 +263,5 @@ def _peak(x: AnyArray) -> float:
     """The largest magnitude; not finite if any value is not."""
     if x.size == 0:
         return 0.0
-    return float(max(np.max(x), -np.min(x))) if not np.isnan(np.max(x)) else math.nan
+    highest = float(np.max(x))  # not a number if any value is none
+    return highest if math.isnan(highest) else max(highest, -float(np.min(x)))

@@ -129,6 +129,23 @@ def test_several_shares_at_once_are_those_made_one_by_one(shares: tuple[int, ...
         assert np.shares_memory(together, pieces) == (share < 4)
 
 
+@pytest.mark.parametrize("rows", [(0, 1, 2, 3), (5, 1, 2, 4), (3, 2, 1, 5), (0, 4, 5, 1, 2)])
+def test_results_go_into_given_memory_and_nowhere_else(rows: tuple[int, ...]) -> None:
+    code = SystematicCode(6, 4, gain_limit=1000)
+    pieces = random_pieces(4, 3, BLOCK_COLUMNS + 1)
+    parity, spare = np.full((2, *pieces.shape[1:]), 9, np.float32), np.full_like(pieces, 9)
+    shares = np.stack(code.encode_shares(pieces, range(6), parity))
+    np.testing.assert_array_equal(shares[4:], parity)
+    block = np.concatenate([shares[list(rows)], spare])
+    kept = block[: len(rows)].copy()
+    decoded = code.decode(rows, block[: len(rows)], block[len(rows) :])
+    missing = [piece for piece in range(4) if piece not in rows]
+    np.testing.assert_array_equal(block[: len(rows)], kept)
+    np.testing.assert_array_equal(block[len(rows) + len(missing) :], spare[len(missing) :])
+    assert all(np.shares_memory(piece, block) for piece in decoded.pieces)
+    np.testing.assert_allclose(np.stack(decoded.pieces), pieces, rtol=1e-3, atol=1e-3)
+
+
 def test_the_guard_waits_for_one_more_answer_above_the_limit() -> None:
     generator = systematic_generator(12, 8)
     code = SystematicCode(12, 8, gain_limit=20)

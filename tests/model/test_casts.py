@@ -39,3 +39,19 @@ def test_threads_may_share_it():
     with ThreadPoolExecutor(4) as pool:
         for result in pool.map(lambda _: to_float32(to_float16(x)), range(16)):
             assert np.array_equal(result, x.astype(np.float16).astype(np.float32))
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 32767, 32768, 100_003])
+def test_widening_into_given_memory_writes_just_that(size):
+    x = np.random.default_rng(size).standard_normal(size).astype(np.float16)
+    room = np.full(size + 2, 9, np.float32)
+    out = room[1:-1]  # not aligned to anything but itself
+    assert to_float32(x, out=out) is out
+    assert np.array_equal(out, x.astype(np.float32))
+    assert room[0] == room[-1] == 9
+
+
+@pytest.mark.parametrize("out", [np.empty(4, np.float64), np.empty(5, np.float32), np.empty(8, np.float32)[::2]])
+def test_unfit_memory_is_refused(out):
+    with pytest.raises(ValueError, match="contiguous float32"):
+        to_float32(np.zeros(4, np.float16), out=out)

@@ -96,19 +96,20 @@ class SystematicCode:
         mixed: Array = mix(_rows_float32(self.n, self.k)[share : share + 1], pieces)[0]
         return mixed
 
-    def encode_shares(self, pieces: Array, shares: Sequence[int]) -> tuple[Array, ...]:
+    def encode_shares(self, pieces: Array, shares: Sequence[int], out: Array | None = None) -> tuple[Array, ...]:
         """Make several shares of one codeword, reading the pieces once.
 
         Args:
             pieces: As in `encode`.
             shares: Indices in `range(n)`.
+            out: Memory for the parity shares: at least as many arrays of `shape`, float32, C-contiguous.
 
         Returns:
             One array per share, each as `encode` makes it; parity shares made together
             are parts of one array.
         """
         parity = [share for share in shares if self.piece_of(share) is None]
-        mixed = dict(zip(parity, mix(_rows_float32(self.n, self.k)[parity], pieces), strict=True))
+        mixed = dict(zip(parity, mix(_rows_float32(self.n, self.k)[parity], pieces, out), strict=True))
         return tuple(mixed[share] if share in mixed else self.encode(pieces, share) for share in shares)
 
     def piece_of(self, share: int) -> int | None:
@@ -141,7 +142,7 @@ class SystematicCode:
         """
         return len(arrived) >= self.k and self._decoding(arrived).gain <= self.gain_limit
 
-    def decode(self, arrived: Sequence[int], answers: Array) -> Decoded:
+    def decode(self, arrived: Sequence[int], answers: Array, out: Array | None = None) -> Decoded:
         """Recover the pieces that did not arrive; pass the others through.
 
         Cost: one multiply-add per element, answer and missing piece; the small inverse
@@ -151,9 +152,11 @@ class SystematicCode:
             arrived: Distinct share indices in the order of the rows of `answers`.
             answers: `(len(arrived), *shape)` float32, C-contiguous; borrowed, and data
                 shares are lent on in the result.
+            out: Memory for the missing pieces: at least as many arrays of `shape`, float32, C-contiguous,
+                apart from `answers`.
 
         Returns:
-            Views of `answers` for pieces that arrived, new memory for the missing ones.
+            Views of `answers` for pieces that arrived; the missing ones in `out`, or in new memory.
 
         Raises:
             NotReadyError: If too few came, or the guard refuses the set.
@@ -168,7 +171,7 @@ class SystematicCode:
         fresh: dict[int, Array] = {}
         if decoding.missing:
             columns = [decoding.columns[share] for share in arrived]
-            recovered = mix(np.ascontiguousarray(decoding.weights[:, columns]), answers)
+            recovered = mix(np.ascontiguousarray(decoding.weights[:, columns]), answers, out)
             fresh = dict(zip(decoding.missing, recovered, strict=True))
         pieces = tuple(fresh[piece] if piece in fresh else answers[row_of[piece]] for piece in range(self.k))
         return Decoded(pieces=pieces, exact=True, gain=decoding.gain)
