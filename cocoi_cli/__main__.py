@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -18,13 +19,25 @@ from cocoi_cli.views.json_form import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import FrameType
 
 BUG_STATUS = 70
 INTERRUPTED_STATUS = 130
 
 
+class Terminated(BaseException):
+    """The system wants this process to end: what is open is closed on the way out, as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
 def main() -> None:
     """Run `cocoi` with the process's arguments and leave with the documented status."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` has told us to ignore SIGHUP
+            signal.signal(number, _terminate)
     leave(run(sys.argv[1:]))
 
 
@@ -43,6 +56,10 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, Abort):
         _say(console, "interrupted", "interrupted", "type the command again to start over", {})
         return INTERRUPTED_STATUS
+    except Terminated as end:
+        name = signal.Signals(end.number).name
+        _say(console, "terminated", f"ended by {name}", "type the command again to start over", {"signal": name})
+        return 128 + end.number
     except BrokenPipeError:
         _forget_output()
         return 1
@@ -66,6 +83,12 @@ def leave(status: int) -> NoReturn:
     except OSError:
         _forget_output()
     sys.exit(status)
+
+
+def _terminate(number: int, _: FrameType | None) -> None:
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)  # the way out is short, and must not be cut off
+    raise Terminated(number)
 
 
 def _usage(console: Console, error: TyperException) -> int:

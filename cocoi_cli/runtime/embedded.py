@@ -174,14 +174,7 @@ class EmbeddedFleet:
         for item in running.values():
             if item.process.stdin is not None:
                 item.process.stdin.close()
-        for item in running.values():
-            try:
-                async with asyncio.timeout(STOP_TIMEOUT_S):
-                    await item.process.wait()
-            except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    item.process.kill()
-                await item.process.wait()
+        await asyncio.gather(*(_end(item.process) for item in running.values()))
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
@@ -199,6 +192,17 @@ def _environment() -> dict[str, str]:
     home = str(Path(cocoi_agent.__file__).parent.parent)
     path = os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": home if not path else f"{home}{os.pathsep}{path}"}
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Wait until a process whose pipe was closed has ended; one that is frozen is killed."""
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await process.wait()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 async def _ended(process: asyncio.subprocess.Process) -> int | None:

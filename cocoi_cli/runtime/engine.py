@@ -102,8 +102,7 @@ class Engine:
     async def aclose(self) -> None:
         """Close every link and stop every agent; idempotent."""
         links, self._links = self._links, ()
-        for link in links:
-            await link.aclose()
+        await asyncio.gather(*(link.aclose() for link in links))
         fleet, self._fleet = self._fleet, None
         if fleet is not None:
             await fleet.__aexit__(None, None, None)

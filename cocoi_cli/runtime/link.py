@@ -159,6 +159,7 @@ class AgentLink:
         self._heard_at = 0.0
         self._beat: asyncio.Task[None] | None = None
         self._is_open = False
+        self._last_words = ""  # of the agent, before it closed the connection
 
     def __repr__(self) -> str:
         """Name, address and what it still waits for."""
@@ -197,6 +198,7 @@ class AgentLink:
         try:
             welcome = await self._ask("welcome", "", hello)
             assert isinstance(welcome, Welcome)  # noqa: S101 - `_ask` waits for just that
+            self._check_version(welcome)
             self._welcome = welcome
             self._credit = welcome.credit
             for _ in range(CLOCK_PROBES):
@@ -220,6 +222,8 @@ class AgentLink:
             AgentFaultError: The agent refused a blob or a program.
             LinkError: It broke off or stayed silent.
         """
+        # The agent may have forgotten what the last inference did not use; asking again costs a round trip.
+        self._loaded &= {program.id for program in programs}
         wanted = [program for program in programs if program.id not in self._loaded]
         if not wanted:
             return 0
@@ -324,6 +328,12 @@ class AgentLink:
         finally:
             self._waiting.pop((answer, about), None)
 
+    def _check_version(self, welcome: Welcome) -> None:
+        lowest, highest = PROTOCOL_VERSIONS
+        if not lowest <= welcome.version <= highest:
+            cause = f"the agent talks version {welcome.version}, the host {lowest} to {highest}"
+            raise VersionError(self.id, self._where, cause)
+
     async def _put(self, digest: str, data: AnyArray) -> None:
         await self._ask("stored", digest, Put(digest, (describe("blob", data),)), (data,))
 
@@ -394,10 +404,11 @@ class AgentLink:
             if about == fault.about and about and not future.done():
                 future.set_exception(error)
                 return
+        self._last_words = error.cause
         self._fail_waiting(error)
 
     def _lost(self, _: Connection, cause: Exception | None) -> None:
-        self._break_off(_spoken(cause))
+        self._break_off(self._last_words or _spoken(cause))
 
     # --- bookkeeping --------------------------------------------------------------------
 
