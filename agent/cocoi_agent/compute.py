@@ -1,92 +1,93 @@
-"""What the compute thread does with one part: convert, run, choose the answer."""
+"""From a part to its outcome: made ready in the loop, computed in the thread, finished in the loop.
+
+The thread enters ONNX Runtime and comes back, nothing else: convolving empties the
+caches, so that a little Python between two strips costs 0.1 ms. The loop does it
+meanwhile, for the part before and the part after.
+"""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from cocoi_agent.engine import Engine, EngineError, OutOfMemoryError, Program, TerminatedError, check_feeds, fits
-from cocoi_agent.jobs import Job, Outcome, Task
-from cocoi_agent.replies import Replier, choose
+from cocoi_agent.conversion import conversion_of
+from cocoi_agent.engine import Engine, EngineError, OutOfMemoryError, TerminatedError
+from cocoi_agent.jobs import Outcome, Task
+from cocoi_agent.replies import Replier
 from cocoi_agent.wire.messages import Status
-from cocoi_agent.wire.tensors import DTYPES, AnyArray
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 
 class Computer:
-    """Turns tasks into outcomes; used by one thread, never raises."""
+    """Turns tasks into outcomes. `compute` belongs to the thread, the rest to the loop; nothing here raises."""
 
     def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
         self._engine = engine
         self._clock = clock
         self._replier = Replier()
 
-    def __call__(self, task: Task) -> Outcome:
-        """Compute one part, unless it was dropped or is too late."""
-        started = self._clock()
-        if task.dropped is not None:
-            return Outcome(task.dropped, started, started)
-        if task.expires_s is not None and started > task.expires_s:
-            return Outcome(Status.EXPIRED, started, started)
-        try:
-            return self._compute(task, started)
-        except TerminatedError:
-            return Outcome(Status.CANCELLED, started, self._clock())
-        except EngineError as error:
-            return self._failed(started, error.code, str(error))
-        except MemoryError as error:
-            return self._failed(started, OutOfMemoryError.code, str(error) or "no memory")
-        except Exception as error:  # noqa: BLE001, RUF100 - one bad run must not end the thread
-            return self._failed(started, "internal", f"{type(error).__name__}: {error}"[:500])
-
-    def _compute(self, task: Task, started: float) -> Outcome:
+    def prepare(self, task: Task) -> None:
+        """Lay out all that the thread needs; an error is kept until the task's turn."""
         job = task.job
-        arrays, task.arrays = task.arrays or job.cut(task.part), None
-        feeds, factor = prepare(job, arrays)
+        try:
+            if job.conversion is None:
+                job.conversion = conversion_of(job.program, job.run, job.arrays)
+            task.feeds = job.conversion.feeds(job.cut(task.part))
+            task.outputs = job.conversion.outputs(widen=job.widen)
+        except Exception as error:  # noqa: BLE001, RUF100 - one bad run must not end the loop
+            task.error = error
 
-        def compute(outputs: Sequence[str]) -> list[AnyArray]:
-            return self._engine.run(job.program, feeds, outputs, task.options)
+    def compute(self, task: Task) -> None:
+        """Compute one part, unless it was dropped or is too late. In the thread."""
+        if task.started_s is None:
+            task.started_s = self._clock()
+            is_late = task.expires_s is not None and task.started_s > task.expires_s
+            task.ended = task.dropped or (Status.EXPIRED if is_late else None)
+        # A part that was begun is not skipped and does not expire; its second attempt may only be cancelled.
+        if task.ended is None and task.error is None and not task.job.cancelled:
+            try:
+                task.computed = self._engine.run(task.job.program, task.feeds, task.outputs, task.options)
+            except Exception as error:  # noqa: BLE001, RUF100 - one bad run must not end the thread
+                task.error = error
+        task.finished_s = self._clock()
 
-        wanted = choose(job.program.outputs, job.run.reply_dtype)
-        tensors, unfit = self._replier.reply(wanted, compute, factor, widen=job.widen)
-        job.widen = job.widen or unfit
-        if job.cancelled:
-            return Outcome(Status.CANCELLED, started, self._clock())
-        return Outcome(Status.DONE, started, self._clock(), tuple(tensors))
+    def finish(self, task: Task) -> Outcome | None:
+        """What became of the task; None where the thread must compute the wide outputs too."""
+        try:
+            return self._finish(task)
+        except Exception as error:  # noqa: BLE001, RUF100 - one bad run must not end the loop
+            return _failed(task, error)
 
-    def _failed(self, started: float, code: str, message: str) -> Outcome:
-        return Outcome(Status.FAILED, started, self._clock(), code=code, message=message)
-
-
-def prepare(job: Job, arrays: Sequence[AnyArray]) -> tuple[dict[str, AnyArray], float]:
-    """The inputs of one part, and the factor that its float outputs must be scaled by.
-
-    The scale of the run's tensors passes through a linear program to its outputs
-    untouched; for others, and where scales differ, the tensors are multiplied out.
-
-    Raises:
-        EngineError: If the tensors are not what the program takes.
-    """
-    program, specs = job.program, job.run.tensors
-    feeds = {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
-    check_feeds(program, feeds)
-    scales = {spec.name: spec.scale for spec in specs}
-    factor = next(iter(scales.values()), 1.0) if program.linear and len(set(scales.values())) == 1 else 1.0
-    ready = {name: _ready(program, name, array, scales[name] / factor) for name, array in feeds.items()}
-    return ready, factor
+    def _finish(self, task: Task) -> Outcome | None:
+        job = task.job
+        if task.ended is not None:
+            return _ended(task, task.ended)
+        if task.error is not None:
+            return _failed(task, task.error)
+        if job.cancelled or job.conversion is None:
+            return _ended(task, Status.CANCELLED)
+        task.results.update(zip(task.outputs, task.computed, strict=True))
+        reply = self._replier.reply(job.conversion.wanted, task.results, job.conversion.factor)
+        job.widen = job.widen or reply.unfit
+        if reply.absent:
+            task.outputs = reply.absent
+            return None
+        return Outcome(Status.DONE, task.started_s or 0.0, task.finished_s, reply.tensors)
 
 
-def _ready(program: Program, name: str, array: AnyArray, scale: float) -> AnyArray:
-    """Of the type that the graph takes, multiplied by `scale`."""
-    port = program.inputs[name]
-    if scale != 1.0:
-        wide = array.astype(np.float64 if array.dtype.itemsize == 8 else np.float32)
-        # ldexp instead of a product: the scale itself may be out of float32's range.
-        array = np.ldexp(wide, math.frexp(scale)[1] - 1)
-    if not fits(port, array):
-        array = array.astype(DTYPES[port.dtype])
-    return array
+def _ended(task: Task, status: Status) -> Outcome:
+    return Outcome(status, task.started_s or 0.0, task.finished_s)
+
+
+def _failed(task: Task, error: Exception) -> Outcome:
+    """The error in the words of the wire."""
+    if isinstance(error, TerminatedError):
+        return _ended(task, Status.CANCELLED)
+    if isinstance(error, EngineError):
+        code, message = error.code, str(error)
+    elif isinstance(error, MemoryError):
+        code, message = OutOfMemoryError.code, str(error) or "no memory"
+    else:
+        code, message = "internal", f"{type(error).__name__}: {error}"[:500]
+    return Outcome(Status.FAILED, task.started_s or 0.0, task.finished_s, code=code, message=message)

@@ -1,6 +1,6 @@
 """A run while the agent works on it: which parts wait, which rows have come.
 
-Owned by the loop. The compute thread reads `cancelled` and the tasks it was given.
+Owned by the loop, tasks by the compute thread while it has them; it reads their job's `cancelled`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from cocoi_agent.engine import Program, run_options
 from cocoi_agent.wire.messages import Part, Rows, Run, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cocoi_agent.conversion import Conversion
     from cocoi_agent.wire.tensors import AnyArray, TensorSpec
 
 WHOLE = Part(0, 0, 0)
@@ -32,11 +35,17 @@ class Task:
     Attributes:
         job: The run it belongs to.
         part: What to compute.
-        options: ONNX Runtime's run options; `terminate` is set to stop it.
-        dropped: Set by the loop while the task waits: end it so instead of computing.
         expires_s: Do not begin after this moment.
-        arrays: The part's rows of every tensor, contiguous; None until they are cut:
-            by the loop while the thread computes the part before, else by the thread.
+        options: ONNX Runtime's run options; `terminate` is set to stop it.
+        dropped: Set by the loop while the task waits: end it so instead of beginning.
+        feeds: The part's tensors by the name of the input, as the graph takes them.
+        outputs: Names of the outputs that the thread computes next.
+        computed: What the thread computed, in the order of `outputs`.
+        results: All that was computed so far, by name.
+        ended: How the task ended without being computed.
+        error: Why it failed.
+        started_s, finished_s: On the agent's monotonic clock: of the first and the last attempt.
+        outcome: What became of it, while it waits for parts before it to be answered.
     """
 
     job: Job
@@ -44,7 +53,15 @@ class Task:
     expires_s: float | None
     options: Any = field(default_factory=run_options)
     dropped: Status | None = None
-    arrays: tuple[AnyArray, ...] | None = None
+    feeds: Mapping[str, AnyArray] = field(default_factory=dict)
+    outputs: Sequence[str] = ()
+    computed: Sequence[AnyArray] = ()
+    results: dict[str, AnyArray] = field(default_factory=dict)
+    ended: Status | None = None
+    error: Exception | None = None
+    started_s: float | None = None
+    finished_s: float = 0.0
+    outcome: Outcome | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +91,10 @@ class Job:
         program: What to run; None if it is not loaded, and every part fails.
         arrays: The run's tensors, full size, in the order of the message.
         waiting: Parts that have not been given to the thread, in order.
-        working: Tasks in the thread's hands.
+        working: Tasks in the thread's hands, and those that wait to be answered in order.
         reserved: Bytes that count against the memory limit.
         credit: Bytes to give back when the run has ended.
+        conversion: From the run's tensors to feeds and answers; None until the first part is prepared.
         widen: float16 did not hold an earlier part: compute the wide output at once.
     """
 
@@ -103,6 +121,7 @@ class Job:
         self.cancelled = False
         self.queued = False
         self.is_retired = False
+        self.conversion: Conversion | None = None
         self.widen = False
         self.rows = tensors[0].shape[run.axis] if tensors and run.rows_total is not None else 0
         self.arrays = tensors if run.rows_total is None else tuple(self._grown(array) for array in tensors)

@@ -7,7 +7,6 @@ one result in two types, sent under the common stem, in the type that the run as
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,9 +17,9 @@ from cocoi_agent.graphs import float16_cast_model
 from cocoi_agent.wire.tensors import AnyArray, TensorSpec, describe
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Mapping, Sequence
 
-Compute = Callable[[Sequence[str]], list[AnyArray]]
+    from numpy.typing import NDArray
 
 _INFINITE: Final = 0x7C00  # float16 bits: exponent all ones
 _SMALL: Final = 0x2400  # float16 bits of 2^-6: below it, small values begin to lose digits
@@ -63,43 +62,45 @@ def choose(outputs: Sequence[Port], reply_dtype: str | None) -> tuple[Wanted, ..
     return tuple(chosen)
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an answer is made of, as far as it was computed.
+
+    Attributes:
+        tensors: Description and array of each tensor; empty while something is absent.
+        unfit: Whether float16 alone did not do.
+        absent: Wide outputs that must be computed before the answer can be made.
+    """
+
+    tensors: tuple[tuple[TensorSpec, AnyArray], ...]
+    unfit: bool
+    absent: tuple[str, ...] = ()
+
+
 class Replier:
-    """Computes outputs and brings them into the form that is sent. Used by one thread."""
+    """Brings computed outputs into the form that is sent. Used in the loop."""
 
     def __init__(self) -> None:
         self._cast: Any = None
 
-    def reply(
-        self, wanted: Sequence[Wanted], compute: Compute, factor: float, *, widen: bool
-    ) -> tuple[list[tuple[TensorSpec, AnyArray]], bool]:
-        """Compute and convert.
+    def reply(self, wanted: Sequence[Wanted], results: Mapping[str, AnyArray], factor: float) -> Reply:
+        """Choose and convert.
 
         Args:
             wanted: From `choose`.
-            compute: Computes outputs by name.
+            results: Every output that was computed, by name; the narrow ones among them.
             factor: Power of two by which the value of every float output is larger
                 than what was computed.
-            widen: Ask for the wide twins at once, since float16 did not do before.
-
-        Returns:
-            Description and array of each tensor; and whether float16 alone did not do.
         """
-        names = [item.output for item in wanted]
-        wide = [item.wide for item in wanted if item.wide is not None]
-        results = (
-            dict(zip([*names, *wide], compute([*names, *wide]), strict=True))
-            if widen
-            else dict(zip(names, compute(names), strict=True))
-        )
         unfit = [item.wide for item in wanted if item.wide is not None and not holds(results[item.output])]
-        absent = [name for name in unfit if name not in results]
+        absent = tuple(name for name in unfit if name not in results)
         if absent:
-            results.update(zip(absent, compute(absent), strict=True))
-        sent = [self._tensor(item, results, factor, wide=item.wide in unfit) for item in wanted]
-        return sent, bool(unfit)
+            return Reply((), unfit=True, absent=absent)
+        tensors = tuple(self._tensor(item, results, factor, wide=item.wide in unfit) for item in wanted)
+        return Reply(tensors, unfit=bool(unfit))
 
     def _tensor(
-        self, item: Wanted, results: dict[str, AnyArray], factor: float, *, wide: bool
+        self, item: Wanted, results: Mapping[str, AnyArray], factor: float, *, wide: bool
     ) -> tuple[TensorSpec, AnyArray]:
         array, scale = results[item.output], 1.0
         if wide and item.wide is not None and results[item.wide].any():

@@ -31,7 +31,7 @@ class Runs:
         served: Parts computed so far.
 
     Args:
-        computer: Computes one part, in a thread.
+        computer: Prepares, computes and finishes one part.
         library: Knows the loaded programs.
         budget: The memory that runs count against.
         queue_limit: Parts that may wait or run.
@@ -138,16 +138,20 @@ class Runs:
             self._retire(job)
 
     def _ended(self, task: Task, outcome: Outcome) -> None:
-        """The thread is done with a part: answer it."""
-        job, client = task.job, task.job.owner
-        job.working.remove(task)
+        """The thread is done with a part: answer it, once those before it are answered."""
+        task.outcome = outcome
+        job = task.job
+        while job.working and (first := job.working[0].outcome) is not None:
+            self._answer_part(job, job.working.pop(0).part, first)
+        self._retire(job)
+
+    def _answer_part(self, job: Job, part: Part, outcome: Outcome) -> None:
         self.backlog -= 1
         if outcome.status is Status.DONE:
             self.served += 1
-        if not client.connection.is_closed:
-            answer = self._answer(job.run, task.part, outcome, job.received_s)
-            client.answer(answer, [array for _, array in outcome.tensors])
-        self._retire(job)
+        if not job.owner.connection.is_closed:
+            answer = self._answer(job.run, part, outcome, job.received_s)
+            job.owner.answer(answer, [array for _, array in outcome.tensors])
 
     def _end_parts(self, job: Job, parts: list[Part], status: Status, error: Verdict = ("", "")) -> None:
         """Answer for parts that were taken out of the queue."""

@@ -1,7 +1,9 @@
 """Which part comes next: by priority and order of arrival, among those that can be computed.
 
 At most two parts are with the compute thread, the one that runs and the next, so
-that it never waits for the loop.
+that it never waits for the loop. The next is prepared and the one before is finished
+in the loop, beside the one that runs. A part that float16 does not hold goes to the
+thread a second time.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ class Scheduler:
     """The queue of runs and the compute thread.
 
     Args:
-        computer: Computes one part, in the thread.
-        ended: Called in the loop for each part that the thread was given.
+        computer: Prepares, computes and finishes one part.
+        ended: Called in the loop for each part that the thread was given, in the order of ending.
     """
 
     def __init__(self, computer: Computer, ended: Ended) -> None:
@@ -79,12 +81,22 @@ class Scheduler:
             self._push(job)
 
     def _hand_over(self, task: Task) -> None:
-        def done(outcome: Outcome | None, error: BaseException | None) -> None:
-            self._in_thread -= 1
-            self._dispatch()  # before anything is sent: the thread need not wait for that
-            self._ended(task, outcome or Outcome(Status.FAILED, 0.0, 0.0, code="internal", message=repr(error)[:500]))
-
-        if self._in_thread:
-            task.arrays = task.job.cut(task.part)  # beside the part that is computed
+        self._computer.prepare(task)
         self._in_thread += 1
-        self._lane.submit(lambda: self._computer(task), done)
+        self._submit(task)
+
+    def _submit(self, task: Task) -> None:
+        self._lane.submit(lambda: self._computer.compute(task), lambda _, error: self._computed(task, error))
+
+    def _computed(self, task: Task, error: BaseException | None) -> None:
+        outcome = self._computer.finish(task) if error is None else _broken(error)
+        if outcome is None:
+            self._submit(task)  # before any further part: the answers of a run keep their order
+            return
+        self._in_thread -= 1
+        self._dispatch()  # before anything is sent: the thread need not wait for that
+        self._ended(task, outcome)
+
+
+def _broken(error: BaseException) -> Outcome:
+    return Outcome(Status.FAILED, 0.0, 0.0, code="internal", message=repr(error)[:500])

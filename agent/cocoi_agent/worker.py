@@ -1,7 +1,7 @@
 """What the agent does with messages. Everything here runs in the loop; state has one owner.
 
     host ─► greeting ─► Library: have, put, load          (store thread)
-                   └──► Runs ─► Scheduler ─► Computer ─► answers   (compute thread)
+                   └──► Runs ─► Scheduler ─► Computer ─► answers   (ONNX Runtime in the compute thread)
 
 No host can make the agent take more memory or queue more parts than its limits; a
 host that breaks the protocol or does not read is cut off.

@@ -72,6 +72,27 @@ class Gate(Engine):
         assert await asyncio.to_thread(self.begun.acquire, timeout=20)
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - what the loop knows by now raises no event
+            await asyncio.sleep(0)
+
+
+class Recorder(Engine):
+    """An engine that notes which outputs it is asked for, and has no memory for some."""
+
+    def __init__(self, fails_on: object = None) -> None:
+        super().__init__()
+        self.outputs = []
+        self.fails_on = fails_on
+
+    def run(self, program: object, feeds: object, outputs: object, options: object) -> list:
+        self.outputs.append(list(outputs))
+        if list(outputs) == self.fails_on:
+            raise MemoryError
+        return super().run(program, feeds, outputs, options)
+
+
 def conv_run(program: str, run: int = 1, **more: object) -> Run:
     values = {"stream": 0, "codeword": 0, "axis": 2, "parts": PARTS, "tensors": (describe("x", X),), **more}
     return Run(run=run, program=program, **values)
@@ -265,6 +286,73 @@ async def test_float16_answers_are_rescaled_where_float16_does_not_hold_them(siz
             expected = convolved(X[:, :, part.start : part.stop], weights)
             values = found.astype(np.float64) * answer.tensors[0].scale
             assert np.abs(values - expected).max() <= 2**-11 * np.abs(expected).max()
+
+
+@in_loop
+async def test_parts_that_overflow_amid_others_are_computed_again_and_answered_in_their_turn() -> None:
+    engine = Recorder()
+    async with bench(engine) as made:
+        host = await made.host()
+        program = await host.load(conv(WEIGHTS * 100))
+        x = X.copy()
+        x[:, :, 4:6] *= 1000  # finite in float16, not so what comes of it
+        parts = tuple(Part(at, 2 * at, 2 * at + 3) for at in range(5))
+        host.send(conv_run(program, parts=parts, tensors=(describe("x", x),), reply_dtype="f16"), x)
+        scales = []
+        for part in parts:
+            answer, (found,) = await host.next()
+            assert (answer.part, answer.status) == (part.part, Status.DONE)
+            assert found.dtype == np.float16
+            expected = convolved(x[:, :, part.start : part.stop], WEIGHTS * 100)
+            values = found.astype(np.float64) * answer.tensors[0].scale
+            assert np.abs(values - expected).max() <= 2**-10 * np.abs(expected).max()
+            scales.append(answer.tensors[0].scale > 1)
+        assert scales == [False, True, True, False, False]
+        # The third was with the thread when the second did not fit: two second attempts, then both at once.
+        both = ["y16", "y32"]
+        assert engine.outputs == [["y16"], ["y16"], ["y16"], ["y32"], ["y32"], both, both]
+        await host.ask(Ping(0))
+        assert host.credits == x.nbytes
+        assert made.worker.runs.served == 5
+
+
+@pytest.mark.parametrize("message", [Cancel(run=1), Skip(1, (0,))])
+@in_loop
+async def test_a_part_that_waits_for_its_second_attempt_is_cancelled_but_not_skipped(message: object) -> None:
+    engine = Gate()
+    async with bench(engine) as made:
+        host = await made.host()
+        program = await host.load(conv(WEIGHTS * 1e6))
+        host.send(conv_run(program, parts=(Part(0, 0, 6),), reply_dtype="f16", deadline_s=50.0), X)
+        host.send(conv_run(program, run=2, parts=(Part(0, 6, 12),), reply_dtype="f32"), X)
+        await engine.has_begun()
+        await host.ask(Ping(0))
+        engine.free.release()  # the first attempt ends and overflows
+        await engine.has_begun()  # the other run is computed
+        await until(lambda: made.worker._clients[host.other].runs[1].widen)  # the loop has heard of it
+        host.send(message)
+        await host.ask(Ping(0))
+        made.clock.now += 100
+        engine.free.release(2)
+        ended = {answer.run: (answer, tensors) for answer, tensors in [await host.next(), await host.next()]}
+        assert ended[2][0].status is Status.DONE
+        answer, tensors = ended[1]
+        if isinstance(message, Cancel):
+            assert (answer.status, tensors, engine.runs) == (Status.CANCELLED, (), 2)
+        else:
+            assert (answer.status, tensors[0].dtype, engine.runs) == (Status.DONE, np.float16, 3)
+        assert host.inbox.empty()
+
+
+@in_loop
+async def test_an_error_in_the_second_attempt_ends_the_part_with_its_code() -> None:
+    engine = Recorder(fails_on=["y32"])
+    async with bench(engine) as made:
+        host = await made.host()
+        program = await host.load(conv(WEIGHTS * 1e6))
+        host.send(conv_run(program, parts=PARTS[:1], reply_dtype="f16"), X)
+        answer, tensors = await host.next()
+        assert (answer.status, answer.code, tensors) == (Status.FAILED, "out-of-memory", ())
 
 
 @in_loop
