@@ -17,6 +17,7 @@ from cocoi_agent.wire.tensors import describe
 from cocoi_cli.model.casts import to_float16, to_float32
 from cocoi_cli.model.network import ConvStage
 from cocoi_cli.runtime.inference import Clock
+from cocoi_cli.runtime.work import LARGEST_UNSCALED, SMALLEST_UNSCALED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -103,7 +104,11 @@ class InnerLink:
     def _compute(self, stage: ConvStage, x: AnyArray, axis: int, reply: str) -> AnyArray:
         x32 = to_float32(x) if x.dtype == np.float16 else x
         y = self._kernels.convolve(stage.spec, axis, x32, stage.weight)
-        return to_float16(y) if reply == "f16" else y
+        if reply == "f32":
+            return y
+        # An agent scales what float16 does not hold; here float32 may as well stay.
+        peak = max(float(np.max(y)), -float(np.min(y))) if y.size else 0.0
+        return to_float16(y) if SMALLEST_UNSCALED < peak < LARGEST_UNSCALED else y
 
     def _deliver(self, answer: Answer, tensors: tuple[AnyArray, ...]) -> None:
         if self.is_open:

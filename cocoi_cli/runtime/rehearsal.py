@@ -11,14 +11,18 @@ not used: float16 gives way to float32, float32 to the host.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cocoi_cli.codes.registry import make_code
+from cocoi_cli.model.cutting import cut_strip
+from cocoi_cli.model.geometry import split_rows
+from cocoi_cli.model.network import ConvStage, LocalStage
 from cocoi_cli.planning.defaults import gain_limit
-from cocoi_cli.runtime.check import compare, tolerance
+from cocoi_cli.runtime.check import FLOAT16_MODEL_TOLERANCE, TOLERANCES, compare, difference, tolerance
 from cocoi_cli.runtime.coordinator import Coordinator
 from cocoi_cli.runtime.inference import Job
 from cocoi_cli.runtime.inner_link import ANSWER, DIE, InnerLink
@@ -30,13 +34,18 @@ if TYPE_CHECKING:
     from cocoi_cli.model.network import Network
     from cocoi_cli.planning.plan import Plan
     from cocoi_cli.runtime.host import HostKernels
-    from cocoi_cli.runtime.report import AnyArray, CheckReport
+    from cocoi_cli.runtime.report import AnyArray
 
 # The error of one output over random histories of answers scatters like a normal variable around 0: a single
 # one may be a tenth of the next. So several are rehearsed, and their root mean square must leave this margin;
 # over 12 random histories each of nine models at (6,4) and (10,7) the largest error was 4.1 times it, in
 # the median 1.2 times (docs/methods.md).
 MARGIN = 4.5
+STAGE_MARGIN = (
+    1.5  # the largest error of a whole map scatters little: up to 1.3 times the rehearsed one in 160 histories
+)
+MOST_BYTES = 1 << 30  # of plain sums; beyond, only the outputs are judged
+FIRST_AXIS = 2  # height, or the only spatial axis
 HEAVY_MACS = 5e9  # from here on only the worst history is rehearsed: seconds matter more than the scatter
 MOST_SETS = 500  # sets of losses that are tried for the largest noise gain; beyond, runs of neighbours only
 REHEARSAL_S = 3600.0  # nothing can be late inside the host; a job must have some deadline
@@ -61,31 +70,82 @@ async def within_budget(
     asked = plan.transport
     while plan.distributed:
         network = cut(plan)
-        reports = [
-            compare(await _rehearse(plan, network, lost, kernels, tensors), reference, asked)
+        stages = plain_sums(network, kernels, tensors)
+        runs = [
+            await _rehearse(plan, network, lost, kernels, tensors, stages, reference, asked)
             for lost in _histories(plan, network)
         ]
-        used, worst = _budget_used(reports, reference, asked)
-        if used * MARGIN <= 1.0 and all(report.top1_equal is not False for report in reports):
+        used, worst = _budget_used(runs)
+        if used <= 1.0 and all(run.top1_equal for run in runs):
             return plan
-        if plan.transport == "f16":
-            plan = plan.in_float32(f"float32, as float16 would err by {worst:.0e}")
-        else:
-            plan = plan.all_local(
-                f"float32 would err by {worst:.0e} here, with a budget of {worst / used / MARGIN:.0e}"
-            )
+        plan = stricter(plan, worst)
     return plan
 
 
-def _budget_used(
-    reports: Sequence[CheckReport], reference: Mapping[str, AnyArray], transport: str
-) -> tuple[float, float]:
-    """Root mean square over the histories of the worst output's error: in tolerances, and as it is."""
+def stricter(plan: Plan, error: float) -> Plan:
+    """The next plan to try when the rounding of this one errs by `error`."""
+    if plan.transport == "f16":
+        return plan.in_float32(f"float32, as float16 would err by {error:.0e}")
+    return plan.all_local(f"kept here: even float32 would err by {error:.0e}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One rehearsed history.
+
+    Attributes:
+        outputs: By name: error, and the tolerance for it.
+        stages: By name: error of the raw sum against the plain chain, and the tolerance for it.
+        top1_equal: Whether no classifier changed its mind.
+    """
+
+    outputs: Mapping[str, tuple[float, float]]
+    stages: Mapping[str, tuple[float, float]]
+    top1_equal: bool
+
+
+def _budget_used(runs: Sequence[_Run]) -> tuple[float, float]:
+    """Of the worst output or stage: the part of its budget that is used up, and its error.
+
+    Outputs count by their root mean square over the histories, stages by their largest error:
+    that of many elements scatters little, so it needs less of a margin.
+    """
     worst = (0.0, 0.0)
-    for name, array in reference.items():
-        error = math.sqrt(sum(report.per_output[name] ** 2 for report in reports) / len(reports))
-        worst = max(worst, (error / tolerance(array, transport), error))
+    for name, (_, allowed) in runs[0].outputs.items():
+        error = math.sqrt(sum(run.outputs[name][0] ** 2 for run in runs) / len(runs))
+        worst = max(worst, (error * MARGIN / allowed, error))
+    for run in runs:
+        for error, allowed in run.stages.values():
+            worst = max(worst, (error * STAGE_MARGIN / allowed, error))
     return worst
+
+
+def plain_sums(network: Network, kernels: HostKernels, tensors: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+    """The raw sum of every conv stage when nothing is cut, mixed or rounded.
+
+    Returns:
+        Stage name to float32 `stage.output_shape`; empty where they would take more than `MOST_BYTES`.
+    """
+    convs = [stage for stage in network.stages if isinstance(stage, ConvStage)]
+    if sum(4 * math.prod(stage.output_shape) for stage in convs) > MOST_BYTES:
+        return {}
+    alive: dict[str, AnyArray] = dict(tensors)
+    sums: dict[str, AnyArray] = {}
+    for index, stage in enumerate(network.stages):
+        if isinstance(stage, LocalStage):
+            alive.update(kernels.run_stage(stage, {name: alive[name] for name in stage.inputs}))
+        else:
+            alive[stage.output] = sums[stage.name] = _whole(stage, alive[stage.input], kernels)
+        for name in [name for name, last in network.last_use.items() if last == index]:
+            alive.pop(name, None)
+    return sums
+
+
+def _whole(stage: ConvStage, x: AnyArray, kernels: HostKernels) -> AnyArray:
+    """A conv stage in one piece, with the padding that strips would bring along."""
+    split = split_rows(stage.spec, FIRST_AXIS, x.shape[FIRST_AXIS], 1, 1)
+    (piece,) = cut_strip(x, split, 0, FIRST_AXIS)
+    return kernels.convolve(stage.spec, FIRST_AXIS, piece, stage.weight)
 
 
 def _histories(plan: Plan, network: Network) -> list[frozenset[int]]:
@@ -99,8 +159,15 @@ def _histories(plan: Plan, network: Network) -> list[frozenset[int]]:
 
 
 async def _rehearse(
-    plan: Plan, network: Network, lost: frozenset[int], kernels: HostKernels, tensors: Mapping[str, AnyArray]
-) -> Mapping[str, AnyArray]:
+    plan: Plan,
+    network: Network,
+    lost: frozenset[int],
+    kernels: HostKernels,
+    tensors: Mapping[str, AnyArray],
+    stages: Mapping[str, AnyArray],
+    reference: Mapping[str, AnyArray],
+    transport: str,
+) -> _Run:
     coordinator = Coordinator(kernels)
     links = [
         InnerLink(f"inner-{share + 1}", coordinator, kernels, _lose if share in lost else _answer)
@@ -110,8 +177,19 @@ async def _rehearse(
     programs = {layer: layer for layer in plan.distributed}  # an inner agent may call its programs what it likes
     for link in links:
         link.load(network, programs)
-    job = Job(network=network, plan=plan, programs=programs, tensors=tensors, deadline_s=REHEARSAL_S)
-    return (await coordinator.run(job)).outputs
+    half = any(array.dtype == np.float16 for array in (*tensors.values(), *reference.values()))
+    limit = FLOAT16_MODEL_TOLERANCE if half else TOLERANCES[transport]
+    judged: dict[str, tuple[float, float]] = {}
+
+    def observe(name: str, found: AnyArray) -> None:
+        if name in stages:
+            judged[name] = (difference(found, stages[name]), limit)
+
+    job = Job(network=network, plan=plan, programs=programs, tensors=tensors, deadline_s=REHEARSAL_S, observe=observe)
+    outcome = await coordinator.run(job)
+    report = compare(outcome.outputs, reference, transport)
+    outputs = {name: (found, tolerance(reference[name], transport)) for name, found in report.per_output.items()}
+    return _Run(outputs, judged, report.top1_equal is not False)
 
 
 def worst_losses(code: Code) -> frozenset[int]:

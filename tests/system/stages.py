@@ -23,11 +23,7 @@ class Reference:
     def sums(
         self, model: LoadedModel, tensors: Mapping[str, np.ndarray], observed: Mapping[str, np.ndarray]
     ) -> Iterator[tuple[str, np.ndarray]]:
-        """Name and float32 sum of every stage of `observed`, computed whole.
-
-        Later stages go on from what was observed: so a stage answers for its own error only,
-        and the errors together are judged at the model's outputs.
-        """
+        """Name and float32 sum of every stage of `observed`, computed whole, each from the plain ones before it."""
         if not observed:
             return
         if self._prepared is None or self._prepared[0] != model.sha256:
@@ -42,7 +38,7 @@ class Reference:
                     zip(stage.outputs, open_session(stage.model).run(list(stage.outputs), needed), strict=True)
                 )
             else:
-                yield stage.name, run_conv(stage, alive[stage.input], pieces=1, strips=1, axis=2)
-                alive[stage.output] = observed[stage.name]
+                alive[stage.output] = run_conv(stage, alive[stage.input], pieces=1, strips=1, axis=2)
+                yield stage.name, alive[stage.output]
             for name in [name for name, last in network.last_use.items() if last == index]:
                 del alive[name]
