@@ -137,6 +137,8 @@ def _match(path: str, found: dict[str, AnyArray], model: LoadedModel) -> dict[st
 def _fit(path: str, array: AnyArray, info: TensorInfo) -> AnyArray:
     if array.dtype == np.float64 and info.dtype == "float32":
         array = array.astype(np.float32)
+    if array.dtype.kind == "U" and info.dtype == "object":
+        array = array.astype(object)
     if array.dtype.name != info.dtype:
         raise WrongDtypeError(path, info, array.dtype.name)
     if info.shape is not None:

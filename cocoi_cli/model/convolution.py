@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from cocoi_cli.model.network import Shape
 
+# The last two are written by ONNX Runtime when it saves a model that it has optimised.
+_DOMAINS = (*DEFAULT_DOMAINS, "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
+
 # Operator name to the positions of its activation and its weights.
 _OPERATORS = {
     "Conv": (0, 1),
@@ -43,7 +46,7 @@ class BadAttributeError(ModelError):
 
 def is_convolution(node: NodeProto) -> bool:
     """Whether a node is a convolution of any kind, one that can be distributed or not."""
-    return node.op_type in _OPERATORS and node.domain in (*DEFAULT_DOMAINS, "com.microsoft")
+    return node.op_type in _OPERATORS and node.domain in _DOMAINS
 
 
 def operands(node: NodeProto) -> tuple[str, str]:

@@ -176,6 +176,8 @@ def _normalised(
     """Weight and bias that include the normalisation, worked out in float64; None where they would not be finite."""
     scale, shift, mean, variance = (parameters[name].astype(np.float64) for name in normalisation.input[1:5])
     weight = graph.array(convolution.input[1]).astype(np.float64)
+    if any(values.shape != weight.shape[:1] for values in (scale, shift, mean, variance)):
+        return None  # ONNX Runtime says what is wrong with it
     biased = len(convolution.input) > 2 and convolution.input[2] != ""
     bias = graph.array(convolution.input[2]).astype(np.float64) if biased else 0.0
     with np.errstate(all="ignore"):  # what overflows is not used

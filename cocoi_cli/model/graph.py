@@ -10,9 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-import numpy as np
 import onnx
-import onnx.inliner
 from onnx import (
     GraphProto,
     ModelProto,
@@ -36,6 +34,8 @@ Constant: TypeAlias = "TensorProto | SparseTensorProto"
 DEFAULT_DOMAINS = ("", "ai.onnx")
 OLDEST_IR_VERSION = 4  # initialisers need not be graph inputs from here on
 
+
+# Operators that give other values every time; a Dropout may be one.
 _RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout"}
 )
@@ -104,49 +104,30 @@ class Graph:
         return frozenset(found)
 
     def array(self, name: str) -> NDArray[Any]:
-        """The values of a dense constant; the caller must not write them."""
-        values: NDArray[Any] = numpy_helper.to_array(self.constants[name])
-        return values
+        """The values of a dense constant; the caller must not write them.
+
+        Raises:
+            BrokenGraphError: The file holds more or fewer of them than its shape says.
+        """
+        return values_of(self.constants[name], name)
 
 
-def read_graph(model: ModelProto) -> Graph:
-    """Take a `ModelProto` apart without copying its weights.
-
-    Local functions are inlined; `Constant` nodes become constants; a graph output that is a constant
-    gets an `Identity` node.
+def values_of(constant: Constant, name: str) -> NDArray[Any]:
+    """The values of a dense constant; the caller must not write them.
 
     Raises:
-        BrokenGraphError: No execution order exists.
+        BrokenGraphError: The file holds more or fewer of them than its shape says.
     """
-    if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
-    graph = model.graph
-    constants: dict[str, Constant] = {item.name: item for item in graph.initializer}
-    constants.update({item.values.name: item for item in graph.sparse_initializer})
-    nodes = []
-    for node in graph.node:
-        value = _constant_value(node)
-        if value is None:
-            nodes.append(node)
-        else:
-            constants[node.output[0]] = value
-    outputs = tuple(item.name for item in graph.output)
-    inputs = tuple(item.name for item in graph.input if item.name not in constants)
-    nodes = _execution_order(nodes, {*inputs, *constants}, outputs)
-    result = Graph(
-        nodes=nodes,
-        constants=constants,
-        inputs=inputs,
-        outputs=outputs,
-        types={item.name: item.type for item in graph.input if item.name in inputs},
-        ir_version=max(model.ir_version, OLDEST_IR_VERSION),
-        opset_imports=tuple(model.opset_import),
-        functions=tuple(model.functions),
-    )
-    for name in dict.fromkeys(outputs):
-        if name in constants:
-            _output_constant(result, name)
-    return result
+    try:
+        values: NDArray[Any] = numpy_helper.to_array(constant)
+    except ValueError as error:
+        raise BrokenGraphError(f"the values of the tensor `{name}` do not fill its shape", tensor=name) from error
+    return values
+
+
+def random_operator(graph: Graph) -> str | None:
+    """An operator of the graph that draws random numbers; None where the same inputs give the same outputs."""
+    return next((node.op_type for node in _with_bodies(graph.nodes) if _draws(graph, node)), None)
 
 
 def bodies(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:
@@ -222,6 +203,7 @@ def sub_model(
     nodes, known = list(nodes), graph.constants if constants is None else constants
     model = onnx.ModelProto(ir_version=graph.ir_version)
     model.opset_import.extend(graph.opset_imports)
+    model.functions.extend(graph.functions)
     model.graph.name = "part"
     model.graph.node.extend(nodes)
     model.graph.input.extend(inputs)
@@ -237,20 +219,21 @@ def sub_model(
     return model
 
 
-def _constant_value(node: NodeProto) -> Constant | None:
-    """The tensor a `Constant` node holds; None for any other node."""
-    if not is_default(node, "Constant") or len(node.attribute) != 1:
-        return None
-    attribute = node.attribute[0]
-    if attribute.name == "value":
-        return attribute.t
-    if attribute.name == "sparse_value":
-        return attribute.sparse_tensor
-    value = helper.get_attribute_value(attribute)
-    kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
-    if attribute.name in kinds:
-        return numpy_helper.from_array(np.asarray(value, kinds[attribute.name]))
-    return None  # strings stay a node
+def _with_bodies(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """All nodes, with those inside control flow."""
+    for node in nodes:
+        yield node
+        for _, body in bodies(node):
+            yield from _with_bodies(body.node)
+
+
+def _draws(graph: Graph, node: NodeProto) -> bool:
+    """Whether a node draws random numbers: a Dropout does where it is told to train, as it can be from opset 12 on."""
+    if node.op_type != "Dropout":
+        return is_default(node, *_RANDOM)
+    name = node.input[2] if len(node.input) > 2 else ""
+    constant = graph.constants.get(name)
+    return name != "" and not (isinstance(constant, TensorProto) and not graph.array(name).any())
 
 
 def _names_made(nodes: Iterable[NodeProto]) -> Iterator[str]:
@@ -271,54 +254,3 @@ def _captured(body: GraphProto) -> Iterator[str]:
         yield from (name for name in node_inputs(node) if name not in own)
         own.update(node.output)
     yield from (item.name for item in body.output if item.name not in own)
-
-
-def _execution_order(nodes: list[NodeProto], known: set[str], outputs: tuple[str, ...]) -> list[NodeProto]:
-    """The nodes, each after those it reads from; the file's order wherever that is possible."""
-    made: set[str] = set()
-    for node in nodes:
-        for name in filter(None, node.output):
-            if name in made or name in known:
-                raise BrokenGraphError(f"the tensor `{name}` is made twice", tensor=name)
-            made.add(name)
-    waiting, ordered, ready = nodes, [], set(known)
-    while waiting:
-        late = []
-        for node in waiting:
-            if all(name in ready for name in node_inputs(node)):
-                ready.update(node.output)
-                ordered.append(node)
-            else:
-                late.append(node)
-        if len(late) == len(waiting):
-            _explain_stuck(late, made | known)
-        waiting = late
-    for name in outputs:
-        if name not in ready:
-            raise BrokenGraphError(f"no node makes the graph output `{name}`", tensor=name)
-    return ordered
-
-
-def _explain_stuck(nodes: list[NodeProto], made: set[str]) -> None:
-    """Raise: these nodes wait for each other, or for a tensor nobody makes."""
-    for node in nodes:
-        for name in node_inputs(node):
-            if name not in made:
-                label = node.name or node.output[0]
-                raise BrokenGraphError(
-                    f"no node makes the tensor `{name}` that `{label}` ({node.op_type}) reads",
-                    tensor=name,
-                    node=label,
-                    operator=node.op_type,
-                )
-    names = [node.name or node.output[0] for node in nodes]
-    raise BrokenGraphError(
-        f"the nodes read from each other in a circle: `{names[0]}` and {len(names) - 1} more", nodes=names
-    )
-
-
-def _output_constant(graph: Graph, name: str) -> None:
-    """Give a constant that is a graph output a node that makes it."""
-    source = fresh_name(f"{name}_constant", graph.names().__contains__)
-    graph.constants[source] = graph.constants.pop(name)
-    graph.nodes.insert(0, helper.make_node("Identity", [source], [name]))

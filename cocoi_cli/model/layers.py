@@ -6,15 +6,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from onnx import NodeProto, TensorProto, TypeProto
+from onnx import NodeProto, TensorProto, TypeProto, helper
 
 from cocoi_cli.model.convolution import is_convolution, multiply_accumulates, operands, read_spec
 from cocoi_cli.model.fold import fold
 from cocoi_cli.model.geometry import output_shape
-from cocoi_cli.model.graph import DEFAULT_DOMAINS, Graph, bodies, fresh_name, is_default, read_graph
+from cocoi_cli.model.graph import DEFAULT_DOMAINS, Graph, bodies, fresh_name, is_default, random_operator
 from cocoi_cli.model.load import dtype_name
 from cocoi_cli.model.network import ConvLayer, ConvSpec, LoadedModel, Shape
 from cocoi_cli.model.quantised import is_quantised
+from cocoi_cli.model.reading import read_graph
 from cocoi_cli.model.shapes import conv_shapes, infer_types, known_shape
 from cocoi_cli.model.value_sizes import sized_by_values
 
@@ -59,7 +60,15 @@ def find_layers(model: LoadedModel, input_shapes: Mapping[str, Shape]) -> Prepar
     types = infer_types(graph, input_shapes)
     convolutions = [node for node in graph.nodes if is_convolution(node)]
     measured = [name for node in convolutions for name in (operands(node)[0], node.output[0])]
-    facts = _Facts(graph, types, conv_shapes(graph, types, measured))
+    sizes, unsettled = conv_shapes(graph, types, measured), sized_by_values(graph)
+    types.update(
+        {
+            name: helper.make_tensor_type_proto(types[name].tensor_type.elem_type, shape)
+            for name, shape in sizes.items()
+            if name in types and name not in unsettled
+        }
+    )
+    facts = _Facts(graph, types, sizes)
     layers: list[ConvLayer] = []
     nodes: dict[str, int] = {}
     for index, node in enumerate(graph.nodes):
@@ -78,6 +87,7 @@ class _Facts:
         self._producers, self._consumers = graph.producers(), graph.consumers()
         self._constant_nodes = graph.constant_nodes()
         self._sized_by_values = sized_by_values(graph)
+        self._random = random_operator(graph)
 
     def describe(self, index: int, node: NodeProto) -> Iterator[ConvLayer]:
         """The layer that a node is, and those in its bodies."""
@@ -121,6 +131,8 @@ class _Facts:
             return f"operator set {self._graph.opset} is older than {OLDEST_OPSET}"
         if is_quantised(self._graph, node, self._producers, self._consumers):
             return "quantised convolution (between DequantizeLinear and QuantizeLinear)"
+        if self._random is not None:
+            return f"the network draws random numbers ({self._random}), so no answer could be checked"
         if index in self._constant_nodes:
             return "it depends on constants only"
         if node.input[0] in self._sized_by_values:

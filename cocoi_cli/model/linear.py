@@ -9,7 +9,7 @@ import numpy as np
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from cocoi_cli.model.fold import rewired
-from cocoi_cli.model.graph import Graph, fresh_name
+from cocoi_cli.model.graph import Graph, fresh_name, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,7 +92,7 @@ class _Splitter:
         shape = (1, -1, *[1] * (axes - 2))
         constant = self.constants.get(name)
         if isinstance(constant, TensorProto):
-            values = numpy_helper.to_array(constant).astype(np.float32).reshape(shape)
+            values = values_of(constant, name).astype(np.float32).reshape(shape)
             return [], self._constant(f"{name}_column", values)
         target = self._constant(f"{name}_column_shape", np.array(shape, np.int64))
         column = self._tensor(f"{name}_column", axes, TensorProto.FLOAT16 if half else TensorProto.FLOAT)

@@ -10,10 +10,11 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError  # type: 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TensorShapeProto, ValueInfoProto, helper
 
 from cocoi_cli.errors import ModelError
-from cocoi_cli.model.graph import DEFAULT_DOMAINS, bodies, read_graph
+from cocoi_cli.model.graph import DEFAULT_DOMAINS, bodies
 from cocoi_cli.model.inputs import read_bytes
 from cocoi_cli.model.network import LoadedModel, TensorInfo
 from cocoi_cli.model.onnxruntime_session import known_operators, refusal_of_versions
+from cocoi_cli.model.reading import read_graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

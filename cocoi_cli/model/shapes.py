@@ -1,7 +1,8 @@
 """Types and sizes of every tensor, for given sizes of the graph's inputs.
 
 ONNX's own inference comes first, on a copy without large weights. What it cannot tell (operators it does
-not know) is asked of ONNX Runtime: declared types first, and at last one run on zeros.
+not know) is asked of ONNX Runtime: declared types first, and at last one run on zeros. That run also
+settles the sizes that the two would round differently.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from cocoi_cli.errors import UsageError
 from cocoi_cli.model.fold import ancestors
 from cocoi_cli.model.graph import Graph, fresh_name, named_constant, node_inputs, sub_model
 from cocoi_cli.model.onnxruntime_session import RefusedModelError, open_session, run_session
+from cocoi_cli.model.rounded_sizes import sized_by_rounding
+from cocoi_cli.model.value_sizes import sized_by_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from cocoi_cli.model.network import LoadedModel, Shape, TensorInfo
 
+_INTEGERS = (TensorProto.INT32, TensorProto.INT64)
+_MOST_AXES = 8  # integers in the longest list of sizes
 _SMALL = 1024  # elements; larger constants are weights, whose values decide no shape
 
 
@@ -117,6 +122,9 @@ def infer_types(graph: Graph, input_shapes: Mapping[str, Shape]) -> dict[str, Ty
     types = {name: _sized(graph.types[name], input_shapes.get(name)) for name in graph.inputs}
     made = [name for node in graph.nodes for name in node.output if name]
     types.update(_inferred_by_onnx(graph, types))
+    rounded = sized_by_rounding(graph)
+    if rounded:
+        types.update(_inferred_by_onnx(graph, {**types, **_settled(graph, types, rounded)}, given=rounded))
     missing = [name for name in made if not _is_typed(types.get(name))]
     if missing:
         types.update(_declared_by_runtime(graph, types, missing))
@@ -127,7 +135,7 @@ def infer_types(graph: Graph, input_shapes: Mapping[str, Shape]) -> dict[str, Ty
 
 
 def conv_shapes(graph: Graph, types: Mapping[str, TypeProto], wanted: Iterable[str]) -> dict[str, Shape]:
-    """Exact shapes of some tensors; ONNX Runtime runs the part before them on zeros where types do not tell.
+    """Exact shapes of some tensors; ONNX Runtime runs the part before them on zeros where types cannot be relied on.
 
     Args:
         graph: The graph.
@@ -135,13 +143,17 @@ def conv_shapes(graph: Graph, types: Mapping[str, TypeProto], wanted: Iterable[s
         wanted: Tensor names, the inputs of the convolutions.
 
     Returns:
-        Tensor name to shape. A tensor that is no tensor, or that the run did not reach, is left out.
+        Tensor name to shape, of those and of others that were measured with them. A tensor that is no tensor,
+        or that the run did not reach, is left out.
     """
     names = list(dict.fromkeys(wanted))
     shapes = {name: shape for name in names if (shape := known_shape(types.get(name))) is not None}
-    unknown = [name for name in names if name not in shapes]
-    if unknown:
-        shapes.update(_measured(graph, types, unknown))
+    unsettled = sized_by_values(graph)
+    unknown = [name for name in names if name not in shapes and name not in unsettled]
+    others = [name for node in graph.nodes for name in node.output if _lacks_size(types.get(name))]
+    both = list(dict.fromkeys([*unknown, *(name for name in others if name not in unsettled)]))
+    if both:  # zeros may be no input for what comes after the convolutions
+        shapes.update(_measured(graph, types, both) or _measured(graph, types, unknown))
     return shapes
 
 
@@ -154,10 +166,16 @@ def known_shape(kind: TypeProto) -> Shape | None:
 
 
 def any_size(kind: TypeProto) -> TypeProto:
-    """The type with the same number of axes and no sizes."""
+    """The type with the same number of axes and no sizes, but for a short list of integers.
+
+    It may be a list of sizes, and ONNX Runtime refuses a Resize whose sizes it cannot count.
+    """
     if not kind.HasField("tensor_type"):
         return kind
     tensor = kind.tensor_type
+    shape = known_shape(kind)
+    if tensor.elem_type in _INTEGERS and shape is not None and len(shape) == 1 and shape[0] <= _MOST_AXES:
+        return kind
     axes = [None] * len(tensor.shape.dim) if tensor.HasField("shape") else None
     return helper.make_tensor_type_proto(tensor.elem_type, axes)
 
@@ -189,10 +207,37 @@ def _is_typed(kind: TypeProto) -> bool:
     return not kind.HasField("tensor_type") or kind.tensor_type.elem_type != TensorProto.UNDEFINED
 
 
-def _inferred_by_onnx(graph: Graph, inputs: Mapping[str, TypeProto]) -> dict[str, TypeProto]:
-    """What `onnx.shape_inference` finds; nothing where it gives up."""
-    small, values = {}, [onnx.ValueInfoProto(name=name, type=kind) for name, kind in inputs.items()]
-    for name in dict.fromkeys(name for node in graph.nodes for name in node_inputs(node)):
+def _settled(graph: Graph, types: Mapping[str, TypeProto], names: Collection[str]) -> dict[str, TypeProto]:
+    """Types of tensors whose inferred size is in doubt, with the size that ONNX Runtime gives them, if any."""
+    typed = [name for name in names if _is_typed(types.get(name)) and types[name].HasField("tensor_type")]
+    unsettled = sized_by_values(graph)
+    sizes = _measured(graph, types, [name for name in typed if name not in unsettled])
+    settled = {}
+    for name in typed:
+        kind = any_size(types[name])
+        settled[name] = _sized(kind, sizes.get(name))
+    return settled
+
+
+def _lacks_size(kind: TypeProto) -> bool:
+    """Whether a type is that of a tensor and leaves sizes open."""
+    return _is_typed(kind) and kind.HasField("tensor_type") and known_shape(kind) is None
+
+
+def _inferred_by_onnx(
+    graph: Graph, types: Mapping[str, TypeProto], *, given: Collection[str] = ()
+) -> dict[str, TypeProto]:
+    """What `onnx.shape_inference` finds; nothing where it gives up.
+
+    Args:
+        graph: The graph.
+        types: Of the graph inputs, and of the tensors `given`.
+        given: Tensors that are taken as `types` says instead of being inferred.
+    """
+    known = [name for name in (*graph.inputs, *given) if name in types]
+    small, values = {}, [onnx.ValueInfoProto(name=name, type=types[name]) for name in known]
+    nodes = [node for node in graph.nodes if not set(node.output).intersection(known)]
+    for name in dict.fromkeys(name for node in nodes for name in node_inputs(node)):
         constant = graph.constants.get(name)
         if not isinstance(constant, TensorProto):
             continue
@@ -201,12 +246,18 @@ def _inferred_by_onnx(graph: Graph, inputs: Mapping[str, TypeProto]) -> dict[str
         else:
             values.append(helper.make_tensor_value_info(name, constant.data_type, constant.dims))
     outputs = [onnx.ValueInfoProto(name=name) for name in graph.outputs]
-    skeleton = sub_model(graph, graph.nodes, values, outputs, small)
+    skeleton = sub_model(graph, nodes, values, outputs, small)
     try:
         found = onnx.shape_inference.infer_shapes(skeleton, data_prop=True).graph
-    except (RuntimeError, ValueError, TypeError):  # it stumbles over what ONNX Runtime may well run
+    except (
+        onnx.shape_inference.InferenceError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+    ):  # it stumbles over what ONNX Runtime may well run
         return {}
-    return {item.name: item.type for item in (*found.value_info, *found.output) if _is_typed(item.type)}
+    told = {item.name: item.type for item in (*found.value_info, *found.output) if _is_typed(item.type)}
+    return {**told, **{name: types[name] for name in given if name in types}}
 
 
 def _declared_by_runtime(graph: Graph, types: Mapping[str, TypeProto], names: list[str]) -> dict[str, TypeProto]:
@@ -235,6 +286,8 @@ _ELEMENTS = {name.lower(): number for name, number in TensorProto.DataType.items
 
 def _measured(graph: Graph, types: Mapping[str, TypeProto], names: list[str]) -> dict[str, Shape]:
     """Run the part of the graph before some tensors on zeros and look at their sizes."""
+    if not names:
+        return {}
     taken = graph.names()
     labels = {name: fresh_name(f"{name}_shape", taken.__contains__) for name in names}
     part = ancestors(graph, names)
@@ -250,7 +303,9 @@ def _measured(graph: Graph, types: Mapping[str, TypeProto], names: list[str]) ->
     )
     zeros = {name: _zeros(types[name]) for name in fed}
     try:
-        found = run_session(open_session(model.SerializeToString()), list(labels.values()), zeros)
+        # Optimised, a Shape becomes the constant that was inferred, which is what is doubted here.
+        session = open_session(model.SerializeToString(), optimise=False)
+        found = run_session(session, list(labels.values()), zeros)
     except RefusedModelError:  # zeros may be no input that the model can take
         return {}
     return {name: tuple(int(size) for size in shape) for name, shape in zip(names, found, strict=True)}

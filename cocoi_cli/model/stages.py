@@ -164,6 +164,9 @@ class _Cutter:
         inputs = [tensor for tensor in read if tensor not in made and tensor not in self._graph.constants]
         outputs = [tensor for tensor in made if self._is_needed_outside(tensor, group[0])]
         model = sub_model(self._graph, nodes, map(self._value, inputs), map(self._value, outputs))
+        # Ranks that ONNX Runtime could tell from fixed sizes it may not be able to tell from open ones.
+        inner = (tensor for tensor in made if tensor not in outputs and self._has_rank(tensor))
+        model.graph.value_info.extend(map(self._value, inner))
         origins = {self._linear.origins[index] for index in group}
         gone = {layer.name for layer in self._linear.layers.values()}
         return LocalStage(
@@ -185,6 +188,11 @@ class _Cutter:
         return tensor in self._graph.outputs or any(
             self._group_of[reader] != here for reader in self._consumers.get(tensor, ())
         )
+
+    def _has_rank(self, tensor: str) -> bool:
+        """Whether something is a tensor whose number of axes is known."""
+        kind = self._prepared.types.get(tensor)
+        return kind is not None and kind.HasField("tensor_type") and kind.tensor_type.HasField("shape")
 
     def _value(self, tensor: str) -> ValueInfoProto:
         """A tensor between stages: its type and number of axes, no sizes."""

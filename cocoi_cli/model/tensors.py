@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cocoi_cli.model.arrays import WrongDtypeError, WrongInputsError
 
 if TYPE_CHECKING:
@@ -31,5 +33,8 @@ def check_tensors(model: LoadedModel, tensors: Mapping[str, NDArray[Any]], sourc
         if array is None:
             given = ", ".join(f"`{name}`" for name in tensors) or "no array"
             raise WrongInputsError(source, f"no array for input `{info.name}` of model `{model.name}`; given: {given}")
-        if array.dtype.name != info.dtype:
+        if not isinstance(array, np.ndarray):
+            raise WrongDtypeError(source, info, f"a {type(array).__name__}")
+        is_text = info.dtype == "object" and array.dtype.kind == "U"
+        if array.dtype.name != info.dtype and not is_text:
             raise WrongDtypeError(source, info, array.dtype.name)

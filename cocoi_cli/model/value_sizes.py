@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # Operators whose output size is a matter of values whatever their inputs.
 _COUNTING = frozenset({"Compress", "Loop", "NonMaxSuppression", "NonZero", "SequenceMap", "StringSplit", "Unique"})
 
+# Their second input holds the axes.
+_REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
+
 # Operator to the positions of the inputs whose values are sizes, positions or repetitions.
 _SIZE_OPERANDS = {
     "AffineGrid": (1,),
@@ -35,10 +38,12 @@ _SIZE_OPERANDS = {
     "OneHot": (1,),
     "Pad": (1, 3),
     "Range": (0, 1, 2),
+    **{f"Reduce{kind}": (1,) for kind in _REDUCTIONS},
     "Reshape": (1,),
     "Resize": (1, 2, 3),
     "Slice": (1, 2, 3, 4),
     "Split": (1,),
+    "SequenceAt": (1,),
     "SplitToSequence": (1,),
     "Squeeze": (1,),
     "Tile": (1, 2),

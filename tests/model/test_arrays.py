@@ -130,3 +130,9 @@ def test_a_damaged_member_is_found(tmp_path):
     (tmp_path / "in.npz").write_bytes(data)
     with pytest.raises(BadArrayFileError, match="CRC"):
         read_arrays(path, ONE)
+
+
+def test_texts_become_objects(tmp_path):
+    path = saved(tmp_path, np.array(["a", "ü"]))
+    array = read_arrays(path, model(TensorInfo("x", "object", (2,))))["x"]
+    assert (array.dtype, list(array)) == (np.dtype(object), ["a", "ü"])

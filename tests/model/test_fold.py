@@ -5,7 +5,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from cocoi_cli.model.fold import evaluate, fold
-from cocoi_cli.model.graph import read_graph
+from cocoi_cli.model.reading import read_graph
 from tests.model.graphs import HALF, assert_cut_agrees, make, node, weights
 
 W = weights(4, 3, 3, 3, seed=1)
@@ -133,6 +133,13 @@ def test_normalisations_that_must_stay(tmp_path):
     proto = make([*absolute, convolution, batch], SHAPE, ["y"], {**constants, "four": np.array([4])})
     assert "BatchNormalization" in {item.op_type for item in fold(read_graph(proto)).nodes}
     assert_cut_agrees(tmp_path, proto)
+
+
+def test_a_normalisation_of_another_length_is_left_to_the_runtime(tmp_path):
+    batch, constants = normalisation()
+    constants = {name: values[:3] for name, values in constants.items()}
+    proto = make([node("Conv", ["x", "w"], ["c"]), batch], SHAPE, ["y"], {**constants, "w": W})
+    assert len(fold(read_graph(proto)).nodes) == 2
 
 
 def test_a_normalisation_that_overflows_is_left_alone(tmp_path):

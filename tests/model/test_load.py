@@ -182,3 +182,23 @@ def test_operators_that_onnx_defines_by_others_are_known():
         ("", "GroupNormalization"),
         ("com.microsoft", "FusedConv"),
     } <= known_operators()
+
+
+def test_nodes_that_lack_inputs_or_outputs(tmp_path):
+    proto = conv_model()
+    del proto.graph.node[0].input[1:]
+    assert "has 1 inputs and needs 2" in refused(tmp_path, proto).message
+    proto = conv_model()
+    proto.graph.node.append(node("Relu", ["x"], []))
+    assert "has no output" in refused(tmp_path, proto).message
+
+
+def test_functions_that_call_each_other_in_a_circle(tmp_path):
+    imports = [helper.make_opsetid("", 18), helper.make_opsetid("own", 1)]
+    proto = conv_model(opset=18)
+    proto.functions.append(
+        helper.make_function("own", "Again", ["a"], ["b"], [node("Again", ["a"], ["b"], domain="own")], imports)
+    )
+    proto.opset_import.append(imports[1])
+    proto.graph.node.append(node("Again", ["y"], ["z"], domain="own"))
+    assert refused(tmp_path, proto).code == "broken-graph"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from cocoi_cli.model.graph import read_graph
+from cocoi_cli.model.reading import read_graph
 from cocoi_cli.model.shapes import (
     InputShapeError,
     UnknownInputError,

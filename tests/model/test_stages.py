@@ -389,3 +389,97 @@ def test_an_untyped_tensor_between_stages_is_an_error(tmp_path):
     types = {name: kind for name, kind in prepared.types.items() if name != "r"}
     with pytest.raises(UntypedTensorError):
         cut(replace(prepared, types=types), distributable(prepared))
+
+
+def test_functions_written_for_another_operator_set(tmp_path):
+    block = [node("Conv", ["a", "w"], ["c"], pads=[1, 1, 1, 1]), node("Relu", ["c"], ["b"])]
+    proto = make([node("Block", ["x", "w"], ["y"], domain="own")], X, ["y"], {"w": W}, opset=18)
+    proto.functions.append(
+        helper.make_function("own", "Block", ["a", "w"], ["b"], block, [helper.make_opsetid("", 13)])
+    )
+    proto.opset_import.append(helper.make_opsetid("own", 1))
+    assert [layer.obstacle for layer in assert_cut_agrees(tmp_path, proto).layers] == [None]
+
+
+def test_sizes_that_are_handed_from_stage_to_stage_keep_their_count(tmp_path):
+    nodes = [
+        node("Conv", ["x", "w"], ["a"]),
+        node("Shape", ["a"], ["large"]),
+        node("Slice", ["large", "two", "four"], ["plane"]),
+        node("Conv", ["a", "v"], ["c"], strides=[2, 2]),
+        node("Shape", ["c"], ["small"]),
+        node("Slice", ["small", "zero", "two"], ["front"]),
+        node("Concat", ["front", "plane"], ["sizes"], axis=0),
+        node("Resize", ["c", "", "", "sizes"], ["r"]),
+        node("Add", ["r", "a"], ["y"]),
+    ]
+    positions = {name: np.array([at]) for name, at in (("zero", 0), ("two", 2), ("four", 4))}
+    square = weights(4, 4, 3, 3)
+    proto = make(nodes, {"x": ("N", 3, "H", "W")}, ["y"], {"w": weights(4, 3, 3, 3), "v": square, **positions})
+    arrays = {"x": np.random.default_rng(0).standard_normal((1, 3, 17, 16)).astype(np.float32)}
+    network = assert_cut_agrees(tmp_path, proto, arrays)
+    assert [layer.obstacle for layer in network.layers] == [None, None]
+
+
+def test_random_numbers_are_an_obstacle_that_is_named(tmp_path):
+    def obstacles(*between, constants=None):
+        nodes = [node("Conv", ["x", "w"], ["a"]), *between, node("Relu", ["b"], ["y"])]
+        return prepare(tmp_path, make(nodes, X, ["y"], {"w": W, **(constants or {})}), {"x": np.zeros(X["x"])}).layers
+
+    assert "(RandomNormalLike)" in obstacles(node("RandomNormalLike", ["a"], ["b"]))[0].obstacle
+    for training in (True, False):
+        constants = {"ratio": np.float32(0.5), "training": np.array(training)}
+        (layer,) = obstacles(node("Dropout", ["a", "ratio", "training"], ["b"]), constants=constants)
+        assert (layer.obstacle is not None) is training
+    assert obstacles(node("Dropout", ["a"], ["b"]))[0].obstacle is None
+
+
+def test_convolutions_that_the_runtime_has_rewritten_say_so(tmp_path):
+    proto = make([node("Conv", ["x", "w"], ["y"], domain="com.microsoft.nchwc")], X, ["y"], {"w": W})
+    proto.opset_import.append(helper.make_opsetid("com.microsoft.nchwc", 1))
+    (layer,) = prepare(tmp_path, proto, {"x": np.zeros(X["x"])}).layers
+    assert layer.obstacle == "Conv of the domain com.microsoft.nchwc"
+
+
+@pytest.mark.parametrize("name", ["w", "b"])
+def test_values_that_do_not_fill_their_shape(tmp_path, name):
+    proto = make([node("Conv", ["x", "w", "b"], ["y"])], X, ["y"], {"w": W, "b": B})
+    tensor = next(item for item in proto.graph.initializer if item.name == name)
+    tensor.raw_data = tensor.raw_data[:-4]
+    with pytest.raises(ModelError, match=f"`{name}`"):
+        assert_cut_agrees(tmp_path, proto)
+
+
+def test_thousands_of_nodes_in_the_wrong_order_are_sorted_at_once(tmp_path):
+    chain = [node("Relu", [f"t{at}"], [f"t{at + 1}"]) for at in range(3000)]
+    proto = make([*reversed(chain), node("Conv", ["x", "w"], ["t0"])], X, ["t3000"], {"w": W})
+    network = prepare(tmp_path, proto, {"x": np.zeros(X["x"])})
+    assert [item.input[0] for item in network.graph.nodes] == ["x", *(f"t{at}" for at in range(3000))]
+
+
+def test_sizes_that_only_a_run_can_tell_reach_every_stage(tmp_path):
+    nodes = [
+        node("Shape", ["x"], ["shape"]),
+        node("Transpose", ["x"], ["t"], perm=[0, 2, 3, 1]),
+        node("LpNormalization", ["t"], ["n"], axis=3),
+        node("Transpose", ["n"], ["u"], perm=[0, 3, 1, 2]),
+        node("Reshape", ["u", "shape"], ["r"]),  # its rank is unknown to ONNX before operator set 14
+        node("Conv", ["r", "w"], ["a"]),
+        node("Shape", ["a"], ["large"]),
+        node("Slice", ["large", "two", "four"], ["plane"]),
+        node("Slice", ["shape", "zero", "two"], ["front"]),
+        node("Concat", ["front", "plane"], ["sizes"], axis=0),
+        node("Resize", ["x", "none", "none", "sizes"], ["s"]),
+        node("Conv", ["a", "v"], ["c"]),
+        node("Concat", ["batch", "plane"], ["again"], axis=0),
+        node("Resize", ["c", "none", "none", "again"], ["d"]),
+        node("Add", ["s", "d"], ["y"]),
+    ]
+    constants = {name: np.array([at]) for name, at in (("zero", 0), ("two", 2), ("four", 4))}
+    constants |= {"batch": np.array([1, 3]), "none": np.zeros(0, np.float32), "w": W, "v": weights(3, 3, 3, 3)}
+    proto = make(nodes, {"x": (1, 3, 13, 12)}, ["y", "c"], constants, opset=11)
+    network = assert_cut_agrees(tmp_path, proto)
+    assert [layer.obstacle for layer in network.layers] == [None, None]
+    prepared = prepare(tmp_path, proto, random_arrays(proto))
+    for layer in network.layers:
+        run_network(cut(prepared, [layer.name]), random_arrays(proto))
