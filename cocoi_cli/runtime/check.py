@@ -9,8 +9,9 @@ import numpy as np
 from cocoi_cli.runtime.report import CheckReport, float_output
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from cocoi_cli.model.network import ConvLayer
     from cocoi_cli.runtime.report import AnyArray
 
 TOLERANCES = {"f32": 1e-4, "f16": 1e-2}  # largest difference over largest value, by transport
@@ -18,16 +19,19 @@ FLOAT16_MODEL_TOLERANCE = 4e-3  # a float16 model rounds so much by itself, howe
 INTEGER_TOLERANCE = 1e-3  # fraction of integer elements that may differ
 
 
-def compare(outputs: Mapping[str, AnyArray], reference: Mapping[str, AnyArray], transport: str) -> CheckReport:
+def compare(
+    outputs: Mapping[str, AnyArray], reference: Mapping[str, AnyArray], transport: str, *, half: bool = False
+) -> CheckReport:
     """Compare every output with the reference.
 
     Args:
         outputs: By ONNX name.
         reference: Of the unmodified model in plain ONNX Runtime.
         transport: `f16` or `f32`; decides the tolerance of float outputs.
+        half: Whether the model computes in float16 anywhere; see `is_half`.
     """
     per_output = {name: difference(outputs[name], reference[name]) for name in reference}
-    allowed = {name: tolerance(reference[name], transport) for name in reference}
+    allowed = {name: tolerance(reference[name], transport, half=half) for name in reference}
     worst = max(per_output, key=lambda name: per_output[name] / allowed[name], default=None)
     return CheckReport(
         max_rel_error=max(per_output.values(), default=0.0),
@@ -59,13 +63,16 @@ def difference(found: AnyArray, reference: AnyArray) -> float:
     return gap / largest if largest > 0 else (0.0 if gap == 0 else float("inf"))
 
 
-def tolerance(reference: AnyArray, transport: str) -> float:
-    """What `difference` may be for an output like this."""
+def tolerance(reference: AnyArray, transport: str, *, half: bool = False) -> float:
+    """What `difference` may be for an output like this; `half` as for `compare`."""
     if not float_output(reference):
         return INTEGER_TOLERANCE
-    if reference.dtype == np.float16:
-        return FLOAT16_MODEL_TOLERANCE
-    return TOLERANCES[transport]
+    return FLOAT16_MODEL_TOLERANCE if half or reference.dtype == np.float16 else TOLERANCES[transport]
+
+
+def is_half(layers: Sequence[ConvLayer]) -> bool:
+    """Whether a model convolves in float16, whatever its inputs and outputs are."""
+    return any(layer.dtype == "float16" for layer in layers)
 
 
 def _top1_equal(outputs: Mapping[str, AnyArray], reference: Mapping[str, AnyArray]) -> bool | None:

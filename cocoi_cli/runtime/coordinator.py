@@ -55,7 +55,7 @@ from cocoi_cli.runtime.inference import (
 from cocoi_cli.runtime.outputs import arrays_of
 from cocoi_cli.runtime.session import Session
 from cocoi_cli.runtime.timeline import Timeline
-from cocoi_cli.runtime.work import StageWork
+from cocoi_cli.runtime.work import StageWork, convolve_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -148,7 +148,7 @@ class Coordinator:
         network = inference.job.network
         plans = {layer.layer: layer for layer in inference.job.plan.layers}
         wanted = {info.name for info in network.model.outputs}
-        sums = {stage.output for stage in network.stages if isinstance(stage, ConvStage)}
+        lent: set[str] = set()  # outputs whose memory is ours to use again
         tensors: dict[str, AnyArray] = dict(inference.job.tensors)
         number = 0
         for index, stage in enumerate(network.stages):
@@ -157,10 +157,12 @@ class Coordinator:
             else:
                 await self._run_conv(inference, index, number, stage, plans[stage.name], tensors)
                 number += 1
+                if inference.rows[-1].work is not None and inference.job.observe is None:
+                    lent.add(stage.output)
             for name in [name for name in tensors if network.last_use.get(name, -1) <= index and name not in wanted]:
                 if name in network.last_use:
                     array = tensors.pop(name)
-                    if name in sums and inference.job.observe is None:
+                    if name in lent:
                         self._use_again(array, tensors)
         return arrays_of({info.name: tensors[info.name] for info in network.model.outputs})
 
@@ -197,8 +199,15 @@ class Coordinator:
         tensors: dict[str, AnyArray],
     ) -> None:
         start = self._clock()
+        x = tensors[stage.input]
+        if x.shape != stage.input_shape:  # the graph's own sizes depend on values: no strip would fit
+            inference.began(index, stage.name, "conv", 0)
+            tensors[stage.output] = await asyncio.to_thread(convolve_whole, stage, x, self._kernels)
+            reason = f"its input is {_sizes(x.shape)} where {_sizes(stage.input_shape)} was planned"
+            inference.finish(index, StageRow(stage.name, reason, self._clock() - start, None))
+            return
         code = make_code(plan.scheme, plan.n, plan.k, gain_limit=gain_limit(plan.transport))
-        work = StageWork(stage, plan, code, tensors[stage.input], self._blocks)
+        work = StageWork(stage, plan, code, x, self._blocks)
         inference.began(index, stage.name, "conv", work.strips)
         reason = plan.reason
         if work.is_finite:
@@ -452,3 +461,7 @@ class Coordinator:
             warnings=tuple(inference.warnings),
             trace=inference.timeline.trace({agent: link.clock for agent, link in self._links.items()}),
         )
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

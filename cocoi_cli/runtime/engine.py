@@ -25,7 +25,7 @@ from cocoi_cli.model.slices import slice_program
 from cocoi_cli.model.stages import cut
 from cocoi_cli.model.tensors import check_tensors
 from cocoi_cli.planning.defaults import default_plan
-from cocoi_cli.runtime.check import compare
+from cocoi_cli.runtime.check import compare, is_half
 from cocoi_cli.runtime.coordinator import Coordinator
 from cocoi_cli.runtime.embedded import EmbeddedFleet
 from cocoi_cli.runtime.failures import NoAgentsError
@@ -36,7 +36,7 @@ from cocoi_cli.runtime.rehearsal import stricter, within_budget
 from cocoi_cli.runtime.report import InferenceReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from cocoi_cli.model.network import LoadedModel
     from cocoi_cli.planning.plan import ConvPlan, Plan
@@ -127,7 +127,7 @@ class Engine:
         if progress is not None:
             progress.fleet_ready(len(living))
         shapes = {key: tuple(array.shape) for key, array in tensors.items()}
-        prepared = self._prepare(model, shapes)
+        prepared = await asyncio.to_thread(self._prepare, model, shapes)
         plan = default_plan(
             prepared.layers,
             agents=len(living),
@@ -140,10 +140,11 @@ class Engine:
             raise NoAgentsError(plan.k or 1)
         baseline = await asyncio.to_thread(self._kernels.baseline, model, tensors)
         settled = await self._settle(prepared, plan, tensors, baseline)
+        half = is_half(prepared.layers)
         warnings: list[str] = []
         while True:
             outcome = await self._run(prepared, settled, tensors, options, progress, observe)
-            check = compare(outcome.outputs, baseline.outputs, options.transport)
+            check = compare(outcome.outputs, baseline.outputs, options.transport, half=half)
             if not settled.distributed or (check.passed and check.top1_equal is not False):
                 break
             # The model was rehearsed on another input, on which its rounding did less.
@@ -163,7 +164,7 @@ class Engine:
         observe: Callable[[str, AnyArray], None] | None,
     ) -> Outcome:
         """Load the agents and run the inference by one plan."""
-        network, loading = self._cut(prepared, plan)
+        network, loading = await asyncio.to_thread(self._cut, prepared, plan)
         if progress is not None:
             progress.planned(plan, [stage.name for stage in network.stages])
         await asyncio.to_thread(self._open_stages, network)
@@ -198,6 +199,14 @@ class Engine:
             self._networks[key] = (network, loading_of(network, plan))
         return self._networks[key]
 
+    def _cutter(self, prepared: Prepared) -> Callable[[Plan], Awaitable[Network]]:
+        """Cuts in a thread: large weights take seconds, and links must be served meanwhile."""
+
+        async def cut_by(plan: Plan) -> Network:
+            return (await asyncio.to_thread(self._cut, prepared, plan))[0]
+
+        return cut_by
+
     async def _settle(
         self, prepared: Prepared, plan: Plan, tensors: Mapping[str, AnyArray], baseline: Baseline
     ) -> Plan:
@@ -205,7 +214,7 @@ class Engine:
         key = (id(prepared), plan)
         if key not in self._settled:
             self._settled[key] = await within_budget(
-                plan, lambda each: self._cut(prepared, each)[0], self._kernels, tensors, baseline.outputs
+                plan, self._cutter(prepared), self._kernels, tensors, baseline.outputs
             )
         return self._settled[key]
 
@@ -219,9 +228,7 @@ class Engine:
         check: CheckReport,
     ) -> Plan:
         """A stricter plan than the settled one, for this input and those to come."""
-        found = await within_budget(
-            settled, lambda each: self._cut(prepared, each)[0], self._kernels, tensors, baseline.outputs
-        )
+        found = await within_budget(settled, self._cutter(prepared), self._kernels, tensors, baseline.outputs)
         if found == settled:
             found = stricter(settled, check.max_rel_error)
         self._settled[id(prepared), plan] = found

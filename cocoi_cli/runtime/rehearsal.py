@@ -10,6 +10,7 @@ not used: float16 gives way to float32, float32 to the host.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from dataclasses import dataclass
 from itertools import combinations
@@ -18,17 +19,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cocoi_cli.codes.registry import make_code
-from cocoi_cli.model.cutting import cut_strip
-from cocoi_cli.model.geometry import split_rows
 from cocoi_cli.model.network import ConvStage, LocalStage
 from cocoi_cli.planning.defaults import gain_limit
-from cocoi_cli.runtime.check import FLOAT16_MODEL_TOLERANCE, TOLERANCES, compare, difference, tolerance
+from cocoi_cli.runtime.check import FLOAT16_MODEL_TOLERANCE, TOLERANCES, compare, difference, is_half, tolerance
 from cocoi_cli.runtime.coordinator import Coordinator
 from cocoi_cli.runtime.inference import Job
 from cocoi_cli.runtime.inner_link import ANSWER, DIE, InnerLink
+from cocoi_cli.runtime.work import convolve_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from cocoi_cli.codes.code import Code
     from cocoi_cli.model.network import Network
@@ -45,7 +45,6 @@ STAGE_MARGIN = (
     1.5  # the largest error of a whole map scatters little: up to 1.3 times the rehearsed one in 160 histories
 )
 MOST_BYTES = 1 << 30  # of plain sums; beyond, only the outputs are judged
-FIRST_AXIS = 2  # height, or the only spatial axis
 HEAVY_MACS = 5e9  # from here on only the worst history is rehearsed: seconds matter more than the scatter
 MOST_SETS = 500  # sets of losses that are tried for the largest noise gain; beyond, runs of neighbours only
 REHEARSAL_S = 3600.0  # nothing can be late inside the host; a job must have some deadline
@@ -53,7 +52,7 @@ REHEARSAL_S = 3600.0  # nothing can be late inside the host; a job must have som
 
 async def within_budget(
     plan: Plan,
-    cut: Callable[[Plan], Network],
+    cut: Callable[[Plan], Awaitable[Network]],
     kernels: HostKernels,
     tensors: Mapping[str, AnyArray],
     reference: Mapping[str, AnyArray],
@@ -69,8 +68,8 @@ async def within_budget(
     """
     asked = plan.transport
     while plan.distributed:
-        network = cut(plan)
-        stages = plain_sums(network, kernels, tensors)
+        network = await cut(plan)
+        stages = await asyncio.to_thread(plain_sums, network, kernels, tensors)
         runs = [
             await _rehearse(plan, network, lost, kernels, tensors, stages, reference, asked)
             for lost in _histories(plan, network)
@@ -135,17 +134,10 @@ def plain_sums(network: Network, kernels: HostKernels, tensors: Mapping[str, Any
         if isinstance(stage, LocalStage):
             alive.update(kernels.run_stage(stage, {name: alive[name] for name in stage.inputs}))
         else:
-            alive[stage.output] = sums[stage.name] = _whole(stage, alive[stage.input], kernels)
+            alive[stage.output] = sums[stage.name] = convolve_whole(stage, alive[stage.input], kernels)
         for name in [name for name, last in network.last_use.items() if last == index]:
             alive.pop(name, None)
     return sums
-
-
-def _whole(stage: ConvStage, x: AnyArray, kernels: HostKernels) -> AnyArray:
-    """A conv stage in one piece, with the padding that strips would bring along."""
-    split = split_rows(stage.spec, FIRST_AXIS, x.shape[FIRST_AXIS], 1, 1)
-    (piece,) = cut_strip(x, split, 0, FIRST_AXIS)
-    return kernels.convolve(stage.spec, FIRST_AXIS, piece, stage.weight)
 
 
 def _histories(plan: Plan, network: Network) -> list[frozenset[int]]:
@@ -177,7 +169,7 @@ async def _rehearse(
     programs = {layer: layer for layer in plan.distributed}  # an inner agent may call its programs what it likes
     for link in links:
         link.load(network, programs)
-    half = any(array.dtype == np.float16 for array in (*tensors.values(), *reference.values()))
+    half = is_half(network.layers)
     limit = FLOAT16_MODEL_TOLERANCE if half else TOLERANCES[transport]
     judged: dict[str, tuple[float, float]] = {}
 
@@ -187,8 +179,10 @@ async def _rehearse(
 
     job = Job(network=network, plan=plan, programs=programs, tensors=tensors, deadline_s=REHEARSAL_S, observe=observe)
     outcome = await coordinator.run(job)
-    report = compare(outcome.outputs, reference, transport)
-    outputs = {name: (found, tolerance(reference[name], transport)) for name, found in report.per_output.items()}
+    report = compare(outcome.outputs, reference, transport, half=half)
+    outputs = {
+        name: (found, tolerance(reference[name], transport, half=half)) for name, found in report.per_output.items()
+    }
     return _Run(outputs, judged, report.top1_equal is not False)
 
 

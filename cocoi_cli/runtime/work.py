@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 # float16 holds 65504 at most and loses digits below 2^-14; shares between these need no scale.
 LARGEST_UNSCALED = 32768.0
 SMALLEST_UNSCALED = 2.0**-6
+FIRST_AXIS = 2  # height, or the only spatial axis
 
 
 class _Answers:
@@ -251,6 +252,13 @@ class StageWork:
         if peak == 0.0 or not math.isfinite(peak) or SMALLEST_UNSCALED < peak < LARGEST_UNSCALED:
             return 1.0
         return float(2.0 ** (math.frexp(peak)[1] - 12))
+
+
+def convolve_whole(stage: ConvStage, x: AnyArray, kernels: HostKernels) -> AnyArray:
+    """A conv stage in one piece on the host, whatever the size of `x`; float32, no bias."""
+    split = split_rows(stage.spec, FIRST_AXIS, x.shape[FIRST_AXIS], 1, 1)
+    (piece,) = cut_strip(x, split, 0, FIRST_AXIS)
+    return kernels.convolve(stage.spec, FIRST_AXIS, piece, stage.weight)
 
 
 def _split(stage: ConvStage, plan: ConvPlan, rows: int) -> Split:

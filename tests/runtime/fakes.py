@@ -40,8 +40,12 @@ def infer(
     ask: Ask,
     observe: Callable[[str, np.ndarray], None] | None = None,
     times: int = 1,
+    feed: Mapping[str, np.ndarray] | None = None,
 ) -> list[Outcome]:
-    """One inference after another on one fake fleet; agent i behaves like `behaviours[i]`."""
+    """One inference after another on one fake fleet; agent i behaves like `behaviours[i]`.
+
+    `feed` is what really comes in, where it is not what was planned for.
+    """
 
     async def main() -> list[Outcome]:
         kernels = HostKernels(threads=1)
@@ -60,7 +64,7 @@ def infer(
             network=network,
             plan=plan,
             programs=programs,
-            tensors=tensors,
+            tensors=tensors if feed is None else feed,
             deadline_s=ask.deadline_s,
             fallback=ask.fallback,
             observe=observe,

@@ -78,3 +78,10 @@ def test_the_worst_output_is_the_one_nearest_its_own_tolerance() -> None:
     report = compare(found, reference, "f16")
     assert report.tolerance == 1e-3  # 7.5e-4 of 1e-3 is worse than 5e-3 of 1e-2
     assert report.max_rel_error == pytest.approx(5e-3, rel=1e-3)
+
+
+def test_a_model_that_is_float16_inside_may_err_like_one() -> None:
+    reference = np.array([[1.0, 2.0]], F32)
+    found = reference + np.float32(4e-3)
+    assert not compare({"y": found}, {"y": reference}, "f32").passed
+    assert compare({"y": found}, {"y": reference}, "f32", half=True).passed

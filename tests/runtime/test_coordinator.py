@@ -146,3 +146,13 @@ def test_sums_that_overflow_float32_come_out_as_they_do_in_onnx_runtime(model, t
     (outcome,) = infer(model, tensors, behaviours, Ask(transport=transport))
     assert not np.isfinite(reference["logits"]).all()
     np.testing.assert_array_equal(outcome.outputs["logits"], reference["logits"])
+
+
+def test_an_input_of_another_size_than_planned_is_computed_on_the_host(tmp_path) -> None:
+    """The last defence against a graph whose sizes depend on values."""
+    planned, larger = small_network(tmp_path, size=40), small_network(tmp_path, size=48)
+    reference = HostKernels(threads=1).baseline(larger, picture(48), repeat=False).outputs
+    (outcome,) = infer(planned, picture(40), [always] * 4, Ask(), feed=picture(48))
+    assert difference(outcome.outputs["logits"], reference["logits"]) <= 1e-4
+    reasons = {row.name: row.reason for row in outcome.stages}
+    assert reasons["conv1"] == "its input is 1x3x48x48 where 1x3x40x40 was planned"

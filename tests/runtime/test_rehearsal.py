@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from cocoi_cli.codes.registry import make_code
 from cocoi_cli.model.layers import find_layers
 from cocoi_cli.model.load import load_model
-from cocoi_cli.model.network import LoadedModel
+from cocoi_cli.model.network import LoadedModel, Network
 from cocoi_cli.model.stages import cut
 from cocoi_cli.planning.defaults import default_plan
 from cocoi_cli.planning.plan import Plan
@@ -46,7 +46,11 @@ def settle(model: LoadedModel, x: np.ndarray, transport: str) -> Plan:
     prepared = find_layers(model, {"x": x.shape})
     plan = default_plan(prepared.layers, agents=5, scheme="coded", n=None, k=3, transport=transport)
     reference = kernels.baseline(model, {"x": x}, repeat=False).outputs
-    return asyncio.run(within_budget(plan, lambda each: cut(prepared, each.distributed), kernels, {"x": x}, reference))
+
+    async def cut_by(each: Plan) -> Network:
+        return cut(prepared, each.distributed)
+
+    return asyncio.run(within_budget(plan, cut_by, kernels, {"x": x}, reference))
 
 
 @pytest.mark.parametrize(
