@@ -189,6 +189,7 @@ class Engine:
             self._prepared.clear()  # one model at one size at a time: weights may be large
             self._networks.clear()
             self._settled.clear()
+            self._kernels.forget_stages()
             self._prepared[key] = find_layers(model, resolve_input_shapes(model, shapes))
         return self._prepared[key]
 

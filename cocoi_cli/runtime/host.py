@@ -74,6 +74,10 @@ class HostKernels:
         """Open the session of a local stage before time counts."""
         self._stage_session(stage)
 
+    def forget_stages(self) -> None:
+        """Let go of the sessions of local stages: another model is coming, and weights may be large."""
+        self._local.clear()
+
     def run_stage(self, stage: LocalStage, tensors: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
         """Run a local stage.
 
