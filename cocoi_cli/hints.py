@@ -7,6 +7,7 @@ error class matched and every named command in existence.
 from __future__ import annotations
 
 import shlex
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def for_code(code: str, details: Mapping[str, object]) -> str | None:
 def _input(code: str, details: Mapping[str, object]) -> str | None:
     """Inputs that do not fit, and outputs that cannot be."""
     match code:
-        case "no-such-file" if str(details.get("path", "")).endswith(".onnx"):
+        case "no-such-file" if PurePath(str(details.get("path", "x.x"))).suffix in (".onnx", ""):
             return _MODEL_FILE
         case "no-such-file" | "unreadable-file":
             return "check the name and the folder: `cocoi infer --help` shows what INPUT may be"

@@ -1,4 +1,4 @@
-"""The generator of the house's systematic code: which linear combinations are sent.
+"""The generator of cocoi's systematic code: which linear combinations are sent.
 
 The first k rows of `G` are the identity (data shares are pieces), the other r are
 parity rows. Which parity: all ones for r = 1 (and for k = 1, copies); an optimised table where there is

@@ -70,11 +70,14 @@ def infer(
         typer.Option("--embedded", metavar="N", help=f"Agents to start on this machine. [default: {DEFAULT_AGENTS}]"),
     ] = None,
     n: Annotated[
-        int | None, typer.Option("--n", metavar="N", help="Shares per codeword. [default: live agents]")
+        int | None,
+        typer.Option("--n", metavar="N", help="Agents that get a share of each strip. [default: all that are up]"),
     ] = None,
     k: Annotated[
         int | None,
-        typer.Option("--k", metavar="K", help="Answers that are enough. [default: n-2, n-1 below five agents]"),
+        typer.Option(
+            "--k", metavar="K", help="Answers that are enough. [default: the scheme's; coded: n-2, below five n-1]"
+        ),
     ] = None,
     scheme: Annotated[
         str, typer.Option("--scheme", metavar="S", help="local, or a code: coded, uncoded, replication.")
@@ -96,7 +99,9 @@ def infer(
             "--output", "-o", metavar="OUT", help="Write OUT.npz (all outputs), OUT.png, OUT.json, or into a folder."
         ),
     ] = None,
-    deadline: Annotated[float, typer.Option("--deadline", metavar="S", help="Seconds for one input.")] = 60.0,
+    deadline: Annotated[
+        float, typer.Option("--deadline", metavar="S", help="Seconds until agents are waited for no longer.")
+    ] = 60.0,
     no_fallback: Annotated[
         bool, typer.Option("--no-fallback", help="Fail instead of computing here what agents cannot.")
     ] = False,
@@ -106,7 +111,9 @@ def infer(
     check: Annotated[
         bool, typer.Option("--check", help="Compare with plain ONNX Runtime; over tolerance is exit 1.")
     ] = False,
-    kill: Annotated[int, typer.Option("--kill", metavar="N", help="Kill N agents in the middle of the work.")] = 0,
+    kill: Annotated[
+        int, typer.Option("--kill", metavar="N", help="Kill N agents in the middle of the first input.")
+    ] = 0,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the answer, one line per input.")] = False,
 ) -> None:

@@ -8,6 +8,7 @@ command, and what was finished until then has been shown.
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cocoi_cli import hints
@@ -125,8 +126,8 @@ class _Command:
         if self._console.quiet:
             return SilentProgress()
         if self._console.terminal:
-            return LiveProgress(self._console.rich(), self._note_once)
-        return PlainProgress(self._note_once, each_stage=len(self._names) == 1)
+            return LiveProgress(self._console.rich(), self._note_once, self._warn)
+        return PlainProgress(self._note_once, self._warn, each_stage=len(self._names) == 1)
 
     def run(self, fleet: Fleet) -> int:
         """Run every input; returns the exit status of the first failure, or 0."""
@@ -159,6 +160,7 @@ class _Command:
         progress = self.progress()
         with progress:
             report = fleet.infer(self._model, read.tensors, name=name, options=self._options, progress=progress)
+        self._options = replace(self._options, kill=0)  # once is enough, also for a folder of pictures
         if report.trace is not None:
             self._traces.append((name, report.trace))
         for text in (*read.warnings, *progress.warnings, *report.warnings):

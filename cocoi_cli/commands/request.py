@@ -10,7 +10,7 @@ from cocoi_cli.codes.errors import UnknownSchemeError
 from cocoi_cli.codes.registry import schemes
 from cocoi_cli.errors import ConfigurationError, UsageError
 from cocoi_cli.planning.defaults import LOCAL
-from cocoi_cli.planning.errors import BadSizeError
+from cocoi_cli.planning.errors import BadSizeError, TooFewAgentsError
 
 if TYPE_CHECKING:
     from cocoi_cli.commands.infer import Request
@@ -60,7 +60,7 @@ def check_request(request: Request, default_agents: int) -> int:
     Raises:
         FleetFileError: If a fleet file is named.
         UnknownSchemeError: If no code family has this name.
-        BadOptionError, BadSizeError: As they say.
+        BadOptionError, BadSizeError, TooFewAgentsError: As they say.
     """
     if request.fleet is not None:
         raise FleetFileError(request.fleet)
@@ -70,6 +70,8 @@ def check_request(request: Request, default_agents: int) -> int:
     if request.scheme != LOCAL and request.scheme not in schemes():
         raise UnknownSchemeError(request.scheme, (LOCAL, *schemes()))
     _check_code(request.n, request.k)
+    if request.scheme != LOCAL:
+        _check_agents(request, agents)
     if request.top < 1:
         raise BadOptionError("--top", request.top, "at least 1 class is shown")
     if not (math.isfinite(request.deadline) and request.deadline > 0):
@@ -81,6 +83,12 @@ def check_request(request: Request, default_agents: int) -> int:
     if request.kill > agents:
         raise BadOptionError("--kill", request.kill, f"the fleet has {agents} agents")
     return 0 if request.scheme == LOCAL else agents
+
+
+def _check_agents(request: Request, agents: int) -> None:
+    for symbol, asked in (("n", request.n), ("k", request.k)):
+        if asked is not None and asked > agents:
+            raise TooFewAgentsError(asked=asked, live=agents, symbol=symbol)
 
 
 def check_output_name(output: str, inputs: int) -> None:

@@ -2,7 +2,7 @@
 
 Fresh memory costs a page fault for every 4 KiB when it is first written, which is more
 than the copying and mixing that fills it. So the large arrays of a strip are taken from
-here and given back when the strip is decoded.
+here and given back when the strip is decoded, and so is a stage's output after its last reader.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class Patience:
         return max(self.factor * typical_s, self.shortest_s)
 
 
-# Measured on the rig: earlier duplicates spill into the next stage, later ones wait in vain. A scheduler's
+# Measured on an emulated fleet: earlier duplicates spill into the next stage, later ones wait in vain. A scheduler's
 # hiccup of a few milliseconds must not count as a straggler.
 LATE = Patience(1.5, 0.010)
 # When no agent can be expected to help any more, the host does; it is not to be bothered by a mere hiccup of all.

@@ -18,14 +18,14 @@ class Options:
 
     Attributes:
         n: Shares per codeword; None for all living agents.
-        k: Answers that suffice; None for n - 2 (n - 1 below five).
+        k: Answers that suffice; None for what the scheme suggests (`coded`: n - 2, below five n - 1).
         scheme: `coded`, `uncoded`, `replication` or `local`.
         transport: `f16` or `f32`.
         deadline_s: Seconds after which agents are waited for no longer.
         fallback: Whether the host may compute what agents cannot.
         check: Whether to compare with plain ONNX Runtime.
         trace: Whether to collect a timeline.
-        kill: Embedded agents to kill after the first strip of the middle distributed stage.
+        kill: Embedded agents to kill, once, after the first strip of the middle distributed stage.
     """
 
     n: int | None = None

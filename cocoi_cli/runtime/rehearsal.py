@@ -2,7 +2,7 @@
 
 How much a network enlarges rounding errors cannot be read off its graph: a
 normalisation over a nearly constant map makes three digits out of six. So the first
-inference of a model at a size is run with agents inside the host, through the same codes,
+inference of a model at a size by a plan is run with agents inside the host, through the same codes,
 casts and strips, and compared with plain ONNX Runtime: with those agents lost whose loss
 is worst for decoding, with none lost, and in between. A transport whose error leaves no margin is
 not used: float16 gives way to float32, float32 to the host.
@@ -52,6 +52,7 @@ REHEARSAL_S = 3600.0  # nothing can be late inside the host; a job must have som
 
 async def within_budget(
     plan: Plan,
+    asked: str,
     cut: Callable[[Plan], Awaitable[Network]],
     kernels: HostKernels,
     tensors: Mapping[str, AnyArray],
@@ -61,12 +62,12 @@ async def within_budget(
 
     Args:
         plan: What was decided without looking at numbers.
+        asked: The transport that the user asked for; decides the tolerance, whatever `plan` has come to.
         cut: Makes the network of a plan.
         kernels: What shares are computed with.
         tensors: The inputs of the inference.
         reference: Outputs of plain ONNX Runtime for them.
     """
-    asked = plan.transport
     while plan.distributed:
         network = await cut(plan)
         stages = await asyncio.to_thread(plain_sums, network, kernels, tensors)

@@ -2,7 +2,7 @@
 
 Feed `Session.handle` one event after another, each with the time it happened; carry
 out the instructions it returns, in order. Time is an argument, nothing here waits,
-and the same object drives real agents and simulated ones.
+and the same object drives real agents and those inside the host.
 
 Theory of operation (docs/methods.md, "Pulled strips"):
 

@@ -245,7 +245,8 @@ class StageWork:
 
     def _scale(self, encoded: NDArray[np.float32]) -> float:
         """A power of two that brings the share into float16's range; 1 where it is there already."""
-        # A mixture is at most `pieces` times a generator entry (below 4 by construction) larger than the input.
+        # A mixture is at most `pieces` generator entries larger than the input; entries stay below 5 and the
+        # limit is half of what float16 holds.
         if self.peak * 4 * self.code.pieces < LARGEST_UNSCALED and self.peak > SMALLEST_UNSCALED:
             return 1.0
         peak = _peak(encoded)

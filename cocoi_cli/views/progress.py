@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from cocoi_cli.runtime.report import StageReport
 
 
+def _silent(_: str) -> None:
+    """Nobody is told."""
+
+
 class SilentProgress:
     """Says nothing; base of the others.
 
@@ -62,8 +66,11 @@ class SilentProgress:
 class PlainProgress(SilentProgress):
     """One line for the fleet, one for the plan, and with `each_stage` one per distributed stage."""
 
-    def __init__(self, write: Callable[[str], None], *, each_stage: bool = True) -> None:
+    def __init__(
+        self, write: Callable[[str], None], warn: Callable[[str], None] = _silent, *, each_stage: bool = True
+    ) -> None:
         super().__init__()
+        self._warn = warn
         self._each_stage = each_stage
         self._write = write
         self._stages = 0
@@ -72,6 +79,11 @@ class PlainProgress(SilentProgress):
         """Agents are up."""
         if agents:
             self._write(f"fleet: {plural(agents, 'agent')} up")
+
+    def warning(self, text: str) -> None:
+        """Told when it happens."""
+        super().warning(text)
+        self._warn(text)
 
     def planned(self, plan: Plan, stages: Sequence[str]) -> None:
         """The plan is made."""
@@ -89,10 +101,11 @@ class PlainProgress(SilentProgress):
 class LiveProgress(SilentProgress):
     """A bar over the stages and the strips of the current one; it is gone at the end of the `with` block."""
 
-    def __init__(self, console: Console, write: Callable[[str], None]) -> None:
+    def __init__(self, console: Console, write: Callable[[str], None], warn: Callable[[str], None] = _silent) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415  (terminals only)
 
         super().__init__()
+        self._warn = warn
         self._write = write  # while the bar is shown, rich puts what is written above it
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -111,6 +124,11 @@ class LiveProgress(SilentProgress):
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+
+    def warning(self, text: str) -> None:
+        """Told when it happens, above the bar."""
+        super().warning(text)
+        self._warn(text)
 
     def fleet_ready(self, agents: int) -> None:
         """Agents are up."""

@@ -50,7 +50,7 @@ def settle(model: LoadedModel, x: np.ndarray, transport: str) -> Plan:
     async def cut_by(each: Plan) -> Network:
         return cut(prepared, each.distributed)
 
-    return asyncio.run(within_budget(plan, cut_by, kernels, {"x": x}, reference))
+    return asyncio.run(within_budget(plan, transport, cut_by, kernels, {"x": x}, reference))
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ class Case:
         async def cut_by(each: Plan) -> Network:
             return self.cut(each)
 
-        return asyncio.run(within_budget(plan, cut_by, self.kernels, self.tensors, self.reference))
+        return asyncio.run(within_budget(plan, plan.transport, cut_by, self.kernels, self.tensors, self.reference))
 
 
 def make_case(folder: Path, seed: int) -> Case:

@@ -1,4 +1,4 @@
-"""The house's own scheme: a systematic (n, k) code with a guard on noise gain.
+"""cocoi's own scheme: a systematic (n, k) code with a guard on noise gain.
 
 Any k answers determine the pieces; of those, sets that enlarge rounding error beyond
 the limit wait for one more answer and are solved by least squares. Pieces that arrived
