@@ -11,20 +11,12 @@ from cocoi_cli.codes.registry import schemes
 from cocoi_cli.errors import ConfigurationError, UsageError
 from cocoi_cli.planning.defaults import LOCAL
 from cocoi_cli.planning.errors import BadSizeError, TooFewAgentsError
+from cocoi_cli.runtime.options import BadOptionError
 
 if TYPE_CHECKING:
     from cocoi_cli.commands.infer import Request
 
 FORMATS = (".npz", ".png", ".json")
-
-
-class BadOptionError(UsageError):
-    """An option has a value that it cannot have."""
-
-    code: ClassVar[str] = "bad-option"
-
-    def __init__(self, option: str, value: object, rule: str) -> None:
-        super().__init__(f"`{option} {value}`: {rule}", option=option, value=value, rule=rule)
 
 
 class BadOutputNameError(UsageError):

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import NDArray
 
     from cocoi_cli.model.geometry import Split
     from cocoi_cli.model.network import Shape
@@ -47,11 +45,6 @@ def cut_strip(
     return pieces
 
 
-def new_output(shape: Shape, dtype: DTypeLike = np.float32) -> NDArray[Any]:
-    """An output array whose rows are still to be joined; its values are arbitrary until then."""
-    return np.empty(shape, dtype)
-
-
 def join_piece(out: NDArray[Any], result: NDArray[Any], split: Split, piece: int, strip: int, axis: int) -> None:
     """Write one piece of one strip into the output, in the type of the output.
 
@@ -66,20 +59,6 @@ def join_piece(out: NDArray[Any], result: NDArray[Any], split: Split, piece: int
     """
     start, stop = split.output_rows(piece, strip)
     _rows(out, axis, start, stop)[...] = _rows(result, axis, 0, stop - start)
-
-
-def join_strip(out: NDArray[Any], pieces: Sequence[NDArray[Any]], split: Split, strip: int, axis: int) -> None:
-    """Write all pieces of one strip into the output; see `join_piece`.
-
-    Args:
-        out: The whole output, written.
-        pieces: One array for each piece, in order: a list, or one array `(pieces, batch, out_channels, *spatial)`.
-        split: The cut along `axis`.
-        strip: Which strip.
-        axis: The cut axis; 2 is height.
-    """
-    for piece in range(split.pieces):
-        join_piece(out, pieces[piece], split, piece, strip, axis)
 
 
 def _rows(array: NDArray[Any], axis: int, start: int, stop: int) -> NDArray[Any]:

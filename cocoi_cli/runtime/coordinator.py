@@ -83,7 +83,6 @@ class Coordinator:
         self._clock = clock
         self._links: dict[str, Link] = {}
         self._session = Session(())
-        self._causes: dict[str, str] = {}
         self._untold: list[str] = []  # losses between inferences, for the next one's warnings
         self._inference: Inference | None = None
         self._active: ActiveStage | None = None
@@ -102,11 +101,6 @@ class Coordinator:
     def living(self) -> tuple[str, ...]:
         """Agents that can be given work, in fleet order."""
         return tuple(agent for agent in self._links if agent in self._session.living)
-
-    @property
-    def causes(self) -> Mapping[str, str]:
-        """Why each lost agent was lost."""
-        return self._causes
 
     async def run(self, job: Job, progress: Progress | None = None, *, trace: bool = False) -> Outcome:
         """Run one inference; `trace` asks for a timeline.
@@ -278,7 +272,6 @@ class Coordinator:
 
     def lost(self, link: Link, cause: str) -> None:
         """A link broke; the links call this."""
-        self._causes[link.id] = cause
         inference, text = self._inference, f"{link.id} was lost: {cause}"
         if inference is None:
             self._untold.append(text)

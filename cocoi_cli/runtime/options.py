@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from cocoi_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cocoi_cli.planning.plan import Plan
     from cocoi_cli.runtime.report import StageReport
+
+
+class BadOptionError(UsageError):
+    """An option has a value that it cannot have."""
+
+    code: ClassVar[str] = "bad-option"
+
+    def __init__(self, option: str, value: object, rule: str) -> None:
+        super().__init__(f"`{option} {value}`: {rule}", option=option, value=value, rule=rule)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +38,9 @@ class Options:
         check: Whether to compare with plain ONNX Runtime.
         trace: Whether to collect a timeline.
         kill: Embedded agents to kill, once, after the first strip of the middle distributed stage.
+
+    Raises:
+        BadOptionError: If `deadline_s` is not above 0, or `kill` is below.
     """
 
     n: int | None = None
@@ -37,6 +52,13 @@ class Options:
     check: bool = False
     trace: bool = False
     kill: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what could only fail later."""
+        if not (math.isfinite(self.deadline_s) and self.deadline_s > 0):
+            raise BadOptionError("deadline_s", f"{self.deadline_s:g}", "seconds must be above 0")
+        if self.kill < 0:
+            raise BadOptionError("kill", self.kill, "the number of agents cannot be below 0")
 
 
 class Progress(Protocol):

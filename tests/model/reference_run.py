@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from cocoi_cli.model.cutting import cut_strip, join_strip, new_output
-from cocoi_cli.model.geometry import split_rows
+from cocoi_cli.model.cutting import cut_strip, join_piece
+from cocoi_cli.model.geometry import Split, split_rows
 from cocoi_cli.model.network import ConvStage, LocalStage, Network
 from cocoi_cli.model.onnxruntime_session import open_session
 from cocoi_cli.model.slices import slice_program
@@ -44,7 +44,7 @@ def run_conv(stage: ConvStage, x: np.ndarray, *, pieces: int, strips: int, axis:
     program = slice_program(stage.spec, axis, "f32")
     if program not in _programs:
         _programs[program] = open_session(program)
-    out = new_output(stage.output_shape, stage.dtype)
+    out = np.empty(stage.output_shape, stage.dtype)
     out.fill(np.nan)
     for strip in range(len(split.strips)):
         results = [
@@ -53,6 +53,12 @@ def run_conv(stage: ConvStage, x: np.ndarray, *, pieces: int, strips: int, axis:
         ]
         join_strip(out, results, split, strip, axis)
     return out
+
+
+def join_strip(out: np.ndarray, pieces: Any, split: Split, strip: int, axis: int) -> None:
+    """Write all pieces of one strip into the output."""
+    for piece in range(split.pieces):
+        join_piece(out, pieces[piece], split, piece, strip, axis)
 
 
 def relative_difference(found: Any, reference: Any) -> float:

@@ -5,11 +5,12 @@ from itertools import product
 import numpy as np
 import pytest
 
-from cocoi_cli.model.cutting import cut_strip, join_strip, new_output, strip_shape
+from cocoi_cli.model.cutting import cut_strip, strip_shape
 from cocoi_cli.model.geometry import split_rows
 from cocoi_cli.model.network import ConvSpec
 from cocoi_cli.model.onnxruntime_session import open_session
 from cocoi_cli.model.slices import slice_program
+from tests.model.reference_run import join_strip
 
 
 def six_loops(x, w, spec):
@@ -48,7 +49,7 @@ def test_cut_pieces_convolved_by_the_program_join_to_the_whole(spec, axis, dtype
     for pieces, strips in product((1, 2, 3, 4), (1, 2)):
         split = split_rows(spec, axis, x.shape[axis], pieces, 1)
         split = split_rows(spec, axis, x.shape[axis], pieces, min(strips, split.piece_rows))
-        out = new_output(whole.shape)
+        out = np.empty(whole.shape, np.float32)
         out.fill(np.nan)
         for strip in range(len(split.strips)):
             stacked = cut_strip(x, split, strip, axis)
@@ -71,6 +72,6 @@ def test_a_given_array_is_filled_completely():
 
 def test_joining_casts_to_the_type_of_the_output():
     split = split_rows(SPECS[3], 2, 9, 2, 1)
-    out = new_output((1, 2, 3, 5), np.float16)
+    out = np.empty((1, 2, 3, 5), np.float16)
     join_strip(out, np.full((2, 1, 2, 2, 5), 0.1, np.float32), split, 0, 2)
     assert np.array_equal(out, np.full(out.shape, 0.1, np.float16))
