@@ -19,6 +19,7 @@ Exit status:
     5  cannot decode: too few answers, and this machine may not help
    70  a bug in cocoi
   130  interrupted
+  143  ended by SIGTERM (129: by SIGHUP)
 """
 
 app = typer.Typer(
