@@ -150,12 +150,7 @@ class Fleet:
 
 
 async def _settle() -> None:
-    """Return once every other task of the loop has had the chance to finish its clean-up."""
-    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task() and _is_call(task)]
-    if others:
-        await asyncio.wait(others, timeout=10.0)
-
-
-def _is_call(task: asyncio.Task[object]) -> bool:
-    """Whether a task is one of `Fleet._call`'s, and not a heartbeat that lives as long as its link."""
-    return task.cancelling() > 0
+    """Return once every task that was cancelled has had the chance to finish its clean-up; others live on."""
+    ending = [task for task in asyncio.all_tasks() if task.cancelling()]
+    if ending:
+        await asyncio.wait(ending, timeout=10.0)

@@ -41,9 +41,8 @@ if TYPE_CHECKING:
 # over 12 random histories each of nine models at (6,4) and (10,7) the largest error was 4.1 times it, in
 # the median 1.2 times (docs/methods.md).
 MARGIN = 4.5
-STAGE_MARGIN = (
-    1.5  # the largest error of a whole map scatters little: up to 1.3 times the rehearsed one in 160 histories
-)
+# The largest error of a whole map scatters little: up to 1.3 times the rehearsed one in 152 random histories.
+STAGE_MARGIN = 1.5
 MOST_BYTES = 1 << 30  # of plain sums; beyond, only the outputs are judged
 HEAVY_MACS = 5e9  # from here on only the worst history is rehearsed: seconds matter more than the scatter
 MOST_SETS = 500  # sets of losses that are tried for the largest noise gain; beyond, runs of neighbours only

@@ -245,8 +245,8 @@ class StageWork:
 
     def _scale(self, encoded: NDArray[np.float32]) -> float:
         """A power of two that brings the share into float16's range; 1 where it is there already."""
-        # A mixture is at most `pieces` generator entries larger than the input; entries stay below 5 and the
-        # limit is half of what float16 holds.
+        # The entries of a generator's row add up to at most 2.5 per piece (computed for n up to 64), so four leave
+        # room; a mixture that overflowed all the same would be found when it is decoded.
         if self.peak * 4 * self.code.pieces < LARGEST_UNSCALED and self.peak > SMALLEST_UNSCALED:
             return 1.0
         peak = _peak(encoded)
