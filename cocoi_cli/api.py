@@ -113,8 +113,8 @@ class Fleet:
             return
         try:
             if engine is not None:
-                self._call(engine.aclose())
-            self._call(loop.shutdown_default_executor())
+                self._finish(engine.aclose())
+            self._finish(loop.shutdown_default_executor())
         finally:
             self._loop = self._thread = None
             loop.call_soon_threadsafe(loop.stop)
@@ -145,8 +145,24 @@ class Fleet:
         except BaseException:
             if not future.done():
                 future.cancel()
-                asyncio.run_coroutine_threadsafe(_settle(), self._loop).result()
+                self._finish(_settle())
             raise
+
+    def _finish(self, coroutine: Coroutine[None, None, None]) -> None:
+        """Run clean-up in the loop's thread to its end; it is bounded, and a second interrupt must not cut it off."""
+        assert self._loop is not None  # noqa: S101 - set with the thread
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        interrupt: BaseException | None = None
+        while not future.done():
+            try:
+                future.result()
+            except BaseException as error:
+                if future.done():
+                    raise
+                interrupt = error
+        future.result()
+        if interrupt is not None:
+            raise interrupt
 
 
 async def _settle() -> None:
