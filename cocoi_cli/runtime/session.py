@@ -25,7 +25,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from cocoi_cli.runtime.codewords import Group, Need, Open
+from cocoi_cli.runtime.codewords import HOPELESS, Group, Need, Open
 from cocoi_cli.runtime.events import (
     AgentLost,
     CancelWork,
@@ -290,8 +290,8 @@ class Session:
 
     def _is_stale(self, codeword: int, sent: float, *, hopeless: bool) -> bool:
         state = self._open.get(codeword)
-        if state is None:
-            return True
+        if state is None:  # unwanted: it counts as late at once, but its agent may soon be free
+            return not hopeless or self._now - sent >= HOPELESS.shortest_s
         return self._now - sent >= (state.group.hopeless_s if hopeless else state.group.late_s)
 
     # --- when agents are not enough --------------------------------------------
@@ -333,7 +333,10 @@ class Session:
 
     def _could_ever(self, agent: str, state: Open) -> bool:
         """Whether an agent may take a share of this codeword, now or when it is free."""
-        if self._absent(agent, state, hopeless=True):
+        if agent in state.group.barred:
+            return False
+        # Without a fallback nothing is won by giving up before the deadline.
+        if state.word.fallback and self._absent(agent, state, hopeless=True):
             return False
         code, have = state.word.code, state.have()
         return any(
@@ -365,6 +368,18 @@ class Session:
     def _wake(self, out: list[Instruction]) -> None:
         """Ask to be woken when the next share becomes overdue, in either sense."""
         moment = min((state.next_overdue(self._now) for state in self._open.values()), default=math.inf)
+        if self._open and all(not state.flying for state in self._open.values()):
+            moment = min(moment, self._next_hopeless())
         if moment != self._woken_at and moment < math.inf:
             self._woken_at = moment
             out.append(WakeAt(moment))
+
+    def _next_hopeless(self) -> float:
+        """When the next agent that holds an unwanted share is not waited for any more; infinite where none does."""
+        moments = (
+            sent + HOPELESS.shortest_s
+            for busy in self._busy.values()
+            for (word, _), sent in busy.items()
+            if word not in self._open
+        )
+        return min((moment for moment in moments if moment > self._now), default=math.inf)

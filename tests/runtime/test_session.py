@@ -323,3 +323,31 @@ def play(rng: random.Random, doomed: set[str], code: AnyK, frozen: frozenset[str
                 carry_out(session.handle(TimePassed(), now))
     assert sorted(decoded) == [0, 1, 2, 3]
     assert done == [1]
+
+
+@pytest.mark.parametrize("fallback", [True, False])
+def test_a_survivor_that_still_computes_what_nobody_wants_is_waited_for(fallback: bool) -> None:
+    """It is late for its old share, but will be free: neither the host nor a failure may come first."""
+    session = Session(AGENTS[:2])
+    session.handle(stage(AnyK(2, 1), 1, fallback=fallback), 0.0)  # a0 holds it
+    session.handle(StripArrived("a0", 0, 0), 0.1)
+    session.handle(stage(AnyK(2, 1), 1, group=2, first=1, fallback=fallback), 0.2)  # a0 again
+    assert sent(session.handle(StripArrived("a0", 1, 0), 0.3)) == []
+    session.handle(stage(AnyK(2, 1), 2, group=3, first=2, fallback=fallback), 0.4)  # a0 one strip, a1 the other
+    session.handle(StripArrived("a0", 2, 0), 0.5)
+    session.handle(TimePassed(), 0.6)  # a1 is late: a0 doubles it
+    assert StageDone(3) in session.handle(StripArrived("a0", 3, 0), 0.7)
+    session.handle(AgentLost("a0"), 0.8)
+    assert session.handle(stage(AnyK(2, 1), 1, group=4, first=4, fallback=fallback), 0.9) == [WakeAt(1.4)]
+    assert sent(session.handle(StripArrived("a1", 3, 1), 1.0)) == [("a1", 4, 1)]
+
+
+def test_a_survivor_that_never_lets_go_is_given_up_by_a_host_that_may_help() -> None:
+    session = Session(AGENTS[:2])
+    session.handle(stage(AnyK(2, 1), 2), 0.0)
+    session.handle(StripArrived("a0", 0, 0), 0.1)
+    session.handle(TimePassed(), 0.2)
+    session.handle(StripArrived("a0", 1, 0), 0.3)
+    session.handle(AgentLost("a0"), 0.4)
+    assert session.handle(stage(AnyK(2, 1), 1, group=2, first=2), 0.5) == [WakeAt(1.0)]
+    assert session.handle(TimePassed(), 1.0) == [ComputeLocally(2, (0,))]
