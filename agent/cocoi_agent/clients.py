@@ -38,11 +38,19 @@ class Client:
 
     Args:
         on_room: Called when answers have left and more may be computed.
+        on_refused: Called when the host is cut off for a fault of its own.
     """
 
-    def __init__(self, connection: Connection, connected_s: float, on_room: Callable[[Client], None]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        connected_s: float,
+        on_room: Callable[[Client], None],
+        on_refused: Callable[[Client, Fault], None],
+    ) -> None:
         self.connection = connection
         self._on_room = on_room
+        self._on_refused = on_refused
         connection.on_drained = self._drained
         self.name = ""
         self.greeted = False
@@ -62,12 +70,18 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client {self.name!r} runs={len(self.runs)} outbox={len(self._outbox)} credit={self._credit}>"
 
+    @property
+    def label(self) -> str:
+        """Name, where it is known, and address: for a person."""
+        return f"host `{self.name}` at {self.connection.peer}" if self.greeted else f"a host at {self.connection.peer}"
+
     def tell(self, message: Message) -> None:
         """Send a message without tensors."""
         self.connection.send_nowait_control(message)
 
     def refuse(self, fault: Fault) -> None:
         """Tell the host why, and close."""
+        self._on_refused(self, fault)
         self.connection.send_nowait_control(fault)
         self.connection.close()
 

@@ -208,7 +208,7 @@ class Connection(asyncio.BufferedProtocol):
         encrypted = transport.get_extra_info("ssl_object") is not None
         # The TLS layer compares with >=, so that a mark of 0 would never resume.
         transport.set_write_buffer_limits(high=1 if encrypted else 0, low=0)
-        self.peer = _address(transport.get_extra_info("peername"))
+        self.peer = address_text(transport.get_extra_info("peername"))
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -356,8 +356,11 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
 
-def _address(name: object) -> str:
-    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) and len(name) >= 2 else str(name or "memory")
+def address_text(name: object) -> str:
+    """The address of a socket, for messages."""
+    if not isinstance(name, tuple) or len(name) < 2:
+        return str(name or "memory")
+    return f"[{name[0]}]:{name[1]}" if ":" in str(name[0]) else f"{name[0]}:{name[1]}"
 
 
 def _size(frame: list[Buffer]) -> int:

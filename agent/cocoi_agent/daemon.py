@@ -1,48 +1,68 @@
-"""The agent as a process: start, serve, watch itself, stop."""
+"""The agent as a process: start, serve, stop, and the exit status of each end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import signal
 import sys
 import threading
-import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from cocoi_agent.engine import Engine
+from cocoi_agent.bounds import BoundError, bound_data
+from cocoi_agent.journal import Journal, Level
 from cocoi_agent.notify import Notifier
-from cocoi_agent.store import DiskStore, MemoryStore, Store, StoreFailedError
-from cocoi_agent.transport import Server, serve
-from cocoi_agent.trust import TrustError, agent_context
-from cocoi_agent.wire.limits import DEFAULT_MAX_TAIL
-from cocoi_agent.worker import Settings, Worker
+from cocoi_agent.selftest import SelfTestFailedError, self_test
+from cocoi_agent.service import Service, open_service
+from cocoi_agent.store import StoreFailedError
+from cocoi_agent.trust import TrustError
 
 if TYPE_CHECKING:
     from cocoi_agent.options import Options
 
-TICK_S: Final = 2.0
-
-_ERROR: Final = "<3>"  # priorities that the journal understands
-_NOTICE: Final = "<5>"
-
 
 def run(options: Options) -> int:
-    """Run an agent until it is told to stop; return the exit status."""
-    if options.embedded:
-        _embed()
+    """Run an agent until it is told to stop, or only the self-test; return the exit status."""
+    journal = Journal(quiet=options.embedded)
     try:
-        asyncio.run(_serve(options))
-    except (TrustError, StoreFailedError) as error:
-        _log(_ERROR, f"error: {error}")
+        _bound(options, journal)
+        if options.self_test:
+            return _test_only(options)
+        if options.embedded:
+            _embed()
+        else:
+            self_test(options.threads)
+        asyncio.run(_serve(options, journal))
+    except SelfTestFailedError as error:
+        journal.say(Level.ERROR, f"error: {error}")
+        return 1 if options.self_test else 4
+    except (BoundError, TrustError, StoreFailedError) as error:
+        journal.say(Level.ERROR, f"error: {error}")
         return 3
     except OSError as error:
-        _log(_ERROR, f"error: cannot listen on {options.host}:{options.port}: {error.strerror or error}")
+        reason = error.strerror or error
+        journal.say(Level.ERROR, f"error: cannot listen on {options.host}:{options.port}: {reason}")
         return 3
     except KeyboardInterrupt:
         return 130
+    return 0
+
+
+def _bound(options: Options, journal: Journal) -> None:
+    if options.data_limit is None:
+        return
+    try:
+        bound_data(options.data_limit)
+    except OSError as error:  # a sandbox that forbids it: the rest of the agent bounds itself
+        journal.say(Level.ERROR, f"error: the data limit cannot be set: {error.strerror or error}")
+
+
+def _test_only(options: Options) -> int:
+    passed = self_test(options.threads)
+    sys.stdout.write(json.dumps(dataclasses.asdict(passed)) + "\n")
     return 0
 
 
@@ -65,90 +85,38 @@ def _end_with_input() -> None:
     os._exit(0)  # at once: nothing that is computed has a reader any more
 
 
-async def _serve(options: Options) -> None:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM,) if options.embedded else (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    notifier = Notifier()
-    worker = Worker(_settings(options), Engine(options.threads), _store(options), time.monotonic)
-    server = await _listen(options, worker)
-    _announce(options, server, notifier)
-    ticking = asyncio.create_task(_tick(worker, notifier))
+async def _serve(options: Options, journal: Journal) -> None:
+    stop, renew = asyncio.Event(), asyncio.Event()
+    _handle_signals(options, stop, renew)
+    service = await open_service(options, journal, Notifier())
+    _announce(options, service)
+    tasks = [asyncio.create_task(service.look_after()), asyncio.create_task(_renew_when_told(service, renew))]
     try:
         await stop.wait()
     finally:
-        notifier.stopping()
-        ticking.cancel()
-        worker.on_stop()
-        await server.aclose()
-        worker.close()
+        for task in tasks:
+            task.cancel()
+        await service.aclose()
 
 
-def _settings(options: Options) -> Settings:
-    return Settings(
-        name=options.name,
-        memory_limit=options.memory_limit,
-        queue_limit=options.queue_limit,
-        max_connections=options.connection_limit,
-        max_tail=min(DEFAULT_MAX_TAIL, options.memory_limit),
-    )
+def _handle_signals(options: Options, stop: asyncio.Event, renew: asyncio.Event) -> None:
+    """Before any file is read: a signal that comes meanwhile is acted on afterwards."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    if not options.embedded:
+        loop.add_signal_handler(signal.SIGINT, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, renew.set)
 
 
-def _store(options: Options) -> Store:
-    return MemoryStore(options.store_limit) if options.store is None else DiskStore(options.store, options.store_limit)
-
-
-async def _listen(options: Options, worker: Worker) -> Server:
-    context = None
-    if options.cert is not None and options.key is not None and options.peer is not None:
-        context = agent_context(options.cert, options.key, options.peer)
-    return await serve(
-        options.host,
-        options.port,
-        ssl_context=context,
-        on_connect=worker.on_connect,
-        on_message=worker.on_message,
-        on_lost=worker.on_lost,
-        limits=worker.limits,
-        admit=worker.admit,
-    )
-
-
-def _announce(options: Options, server: Server, notifier: Notifier) -> None:
-    if options.embedded:
-        sys.stdout.write(json.dumps({"port": server.port, "pid": os.getpid()}) + "\n")
-        sys.stdout.flush()
-    else:
-        protection = "mutual TLS" if options.secure else "no protection"
-        _log(_NOTICE, f"{options.name} listens on {options.host}:{server.port} with {protection}")
-    notifier.ready(f"listening on port {server.port}")
-
-
-async def _tick(worker: Worker, notifier: Notifier) -> None:
-    """Look after the connections, and tell the watchdog that the compute thread answers.
-
-    While the thread does not come to the check, no further one is sent and the
-    watchdog hears nothing.
-    """
-    pause = TICK_S if notifier.watchdog_s is None else min(TICK_S, notifier.watchdog_s / 4)
-    waiting = False
-
-    def answered() -> None:
-        nonlocal waiting
-        waiting = False
-        notifier.alive(f"{worker.runs.backlog} parts queued, {worker.runs.served} served")
-
+async def _renew_when_told(service: Service, told: asyncio.Event) -> None:
     while True:
-        worker.tick()
-        if not waiting:
-            waiting = True
-            worker.check(answered)
-        await asyncio.sleep(pause)
+        await told.wait()
+        told.clear()
+        service.renew()
 
 
-def _log(priority: str, text: str) -> None:
-    """One line on stderr; the priority only where the journal reads it."""
-    prefix = priority if "JOURNAL_STREAM" in os.environ else ""
-    sys.stderr.write(f"{prefix}{text}\n")
-    sys.stderr.flush()
+def _announce(options: Options, service: Service) -> None:
+    if options.embedded:
+        sys.stdout.write(json.dumps({"port": service.port, "pid": os.getpid()}) + "\n")
+        sys.stdout.flush()
+    service.announce()

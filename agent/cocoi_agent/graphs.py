@@ -14,7 +14,7 @@ import numpy as np
 from cocoi_agent.protobuf import BadBytesError, Value, fields, nested, varint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Set
+    from collections.abc import Mapping, Sequence, Set
 
     from numpy.typing import NDArray
 
@@ -22,7 +22,7 @@ ALLOWED_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 MAX_DEPTH: Final = 32  # of graphs inside nodes of graphs
 
 _MODEL_GRAPH, _MODEL_OPSET, _MODEL_FUNCTION = 7, 8, 25
-_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_SPARSE = 1, 5, 11, 15
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SPARSE = 1, 5, 11, 12, 15
 _NODE_ATTRIBUTE, _NODE_DOMAIN = 5, 7
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 _ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES = 22, 23
@@ -166,14 +166,32 @@ def float16_cast_model() -> bytes:
 
     ONNX Runtime casts ten times as fast as numpy, and at one speed for all values.
     """
-    attribute = nested(1, b"to") + varint(3, _FLOAT16) + varint(20, 2)
-    node = nested(1, b"x") + nested(2, b"y") + nested(4, b"Cast") + nested(_NODE_ATTRIBUTE, attribute)
-    graph = (
-        nested(_GRAPH_NODE, node)
-        + nested(2, b"cast")
-        + nested(_GRAPH_INPUT, _value_info(b"x", _FLOAT))
-        + nested(12, _value_info(b"y", _FLOAT16))
-    )
+    return _model([_cast(b"x", b"y", _FLOAT16)], {b"x": _FLOAT}, {b"y": _FLOAT16})
+
+
+def conv_model() -> bytes:
+    """A model that convolves its float16 input `x` with the float32 input `w`, without padding.
+
+    The output is `y32`, and the same cast to float16 as `y16`: as the programs of a host do it.
+    """
+    nodes = [
+        _cast(b"x", b"wide", _FLOAT),
+        nested(1, b"wide") + nested(1, b"w") + nested(2, b"y32") + nested(4, b"Conv"),
+        _cast(b"y32", b"y16", _FLOAT16),
+    ]
+    return _model(nodes, {b"x": _FLOAT16, b"w": _FLOAT}, {b"y16": _FLOAT16, b"y32": _FLOAT})
+
+
+def _cast(source: bytes, target: bytes, element: int) -> bytes:
+    attribute = nested(1, b"to") + varint(3, element) + varint(20, 2)
+    return nested(1, source) + nested(2, target) + nested(4, b"Cast") + nested(_NODE_ATTRIBUTE, attribute)
+
+
+def _model(nodes: Sequence[bytes], inputs: Mapping[bytes, int], outputs: Mapping[bytes, int]) -> bytes:
+    """IR 8, opset 13: known to every ONNX Runtime that agents run with."""
+    graph = b"".join(nested(_GRAPH_NODE, node) for node in nodes) + nested(2, b"cocoi")
+    graph += b"".join(nested(_GRAPH_INPUT, _value_info(name, element)) for name, element in inputs.items())
+    graph += b"".join(nested(_GRAPH_OUTPUT, _value_info(name, element)) for name, element in outputs.items())
     return varint(1, 8) + nested(_MODEL_GRAPH, graph) + nested(_MODEL_OPSET, nested(1, b"") + varint(2, 13))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
-from cocoi_agent.engine import Engine, EngineError, Program
+from cocoi_agent.engine import Engine, EngineError, OutOfMemoryError, Program
 from cocoi_agent.lanes import Lane
 from cocoi_agent.store import Store, StoreError
 from cocoi_agent.wire.messages import Fault, Have, Load, Loaded, Missing, Put, Stored
@@ -119,5 +119,7 @@ class Library:
 
 
 def _fault(error: BaseException, about: str) -> Fault:
+    if isinstance(error, MemoryError):
+        error = OutOfMemoryError(str(error) or "no memory")
     code = error.code if isinstance(error, StoreError | EngineError) else "internal"
     return Fault(code, (str(error) or type(error).__name__)[:1000], getattr(error, "digest", about))

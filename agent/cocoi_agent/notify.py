@@ -8,6 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from typing import Final
+
+PATIENCE_S: Final = 1.0  # for the two messages that are said once
 
 
 class Notifier:
@@ -22,21 +25,26 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         """The agent takes connections."""
-        self._send(f"READY=1\nSTATUS={status}")
+        self._send(f"READY=1\nSTATUS={status}", PATIENCE_S)
 
     def alive(self, status: str) -> None:
         """The agent has checked itself; keeps the watchdog quiet."""
         self._send(f"WATCHDOG=1\nSTATUS={status}")
 
+    def busy(self, status: str) -> None:
+        """The agent runs, but has not checked itself: for people only, the watchdog goes on waiting."""
+        self._send(f"STATUS={status}")
+
     def stopping(self) -> None:
         """The agent is about to end."""
-        self._send("STOPPING=1")
+        self._send("STOPPING=1", PATIENCE_S)
 
-    def _send(self, text: str) -> None:
+    def _send(self, text: str, patience_s: float = 0.0) -> None:
         if not self._address:
             return
-        # A manager that is gone is no reason to stop computing.
+        # A manager that is gone, or does not read, is no reason to stop computing.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(patience_s)
             sock.connect(self._address)
             sock.send(text.encode())
 

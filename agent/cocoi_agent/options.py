@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cocoi_agent import __version__
+from cocoi_agent.bounds import automatic_limit
 from cocoi_agent.wire.limits import MEBIBYTE
 
 if TYPE_CHECKING:
@@ -39,20 +40,34 @@ examples:
               --cert agent.crt --key agent.key --peer hosts.crt
   cocoi-agent --embedded --security none
 
-exit status: 0 stopped as asked, 1 failed, 2 usage, 3 a file, address or folder is unfit
+signals: SIGTERM stops; SIGHUP reads the certificates and the key anew, and closes the
+connections made under the old ones.
+
+exit status: 0 stopped as asked, 1 failed (`--self-test`: not passed), 2 usage, 3 a
+file, address, folder or limit is unfit, 4 the self-test at start was not passed
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asked for; sizes in bytes. `store` None keeps blobs in memory."""
+    """What the command line asked for; sizes in bytes.
+
+    Attributes:
+        interface: Network interface that `host` belongs to; empty where it is not known.
+            None unless the option was given: then `host` must exist at the start.
+        store: None keeps blobs in memory.
+        data_limit: None where the system's own limit is to hold.
+        cert, key, peer: May be given without `secure`; they are not read then.
+    """
 
     host: str
     port: int
+    interface: str | None
     name: str
     store: Path | None
     store_limit: int
     memory_limit: int
+    data_limit: int | None
     queue_limit: int
     connection_limit: int
     threads: int
@@ -61,6 +76,7 @@ class Options:
     peer: Path | None
     secure: bool
     embedded: bool
+    self_test: bool
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -68,17 +84,17 @@ def parse(arguments: Sequence[str]) -> Options:
     parser = _parser()
     found = parser.parse_args(arguments)
     files = (found.cert, found.key, found.peer)
-    if found.security == "tls" and None in files:
+    if found.security == "tls" and None in files and not found.self_test:
         parser.error("mutual TLS needs --cert, --key and --peer; or ask for --security none")
-    if found.security == "none" and any(files):
-        parser.error("--security none takes no --cert, --key or --peer")
     return Options(
         host=found.host,
         port=found.port if found.port is not None else 0 if found.embedded else DEFAULT_PORT,
+        interface=found.interface,
         name=found.id or platform.node() or "agent",
         store=found.store,
         store_limit=found.store_limit,
         memory_limit=found.memory_limit,
+        data_limit=found.data_limit,
         queue_limit=found.queue_limit,
         connection_limit=found.connection_limit,
         threads=found.threads,
@@ -87,6 +103,7 @@ def parse(arguments: Sequence[str]) -> Options:
         peer=found.peer,
         secure=found.security == "tls",
         embedded=found.embedded,
+        self_test=found.self_test,
     )
 
 
@@ -103,6 +120,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--id", metavar="NAME", help="what the agent calls itself (default: the name of the machine)")
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on (default: %(default)s)")
     add("--port", type=_port, metavar="PORT", help=f"port to listen on (default: {DEFAULT_PORT}; 0 picks a free one)")
+    add(
+        "--interface",
+        metavar="NAME",
+        help="network interface of --host: listen before the address exists, and follow its IPv4 address where "
+        "that changes (empty: only the first)",
+    )
     add("--cert", type=Path, metavar="FILE", help="the agent's certificate (PEM)")
     add("--key", type=Path, metavar="FILE", help="its private key (PEM)")
     add("--peer", type=Path, metavar="FILE", help="certificates of the hosts that may connect (PEM)")
@@ -123,6 +146,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SIZE",
         help="tensors of all runs together (default: 256MiB)",
     )
+    add(
+        "--data-limit",
+        type=_data_limit,
+        metavar="SIZE",
+        help="memory of the whole process; `auto` is 75 %% of the machine's, 0 none (default: 0)",
+    )
     add("--queue-limit", type=_count, default=1024, metavar="N", help="parts that may wait (default: %(default)s)")
     add("--connection-limit", type=_count, default=32, metavar="N", help="hosts at once (default: %(default)s)")
     add("--threads", type=_count, default=1, metavar="N", help="threads of one computation (default: %(default)s)")
@@ -131,6 +160,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="run under a local host: own session, one line of JSON with port and pid on stdout, "
         "end when standard input does",
+    )
+    add(
+        "--self-test",
+        action="store_true",
+        help="only compute something small, compare it, and print one line of JSON (a service does so at every start)",
     )
     return parser
 
@@ -145,6 +179,11 @@ def size_bytes(text: str) -> int:
     if found is None or found[2] not in _UNITS:
         raise argparse.ArgumentTypeError(f"`{text}` is no size such as 2GiB, 300MB or 65536")
     return int(float(found[1]) * _UNITS[found[2]])
+
+
+def _data_limit(text: str) -> int | None:
+    size = automatic_limit() if text.strip().lower() == "auto" else size_bytes(text)
+    return size or None
 
 
 def _port(text: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from cocoi_agent.engine import OutOfMemoryError
 from cocoi_agent.jobs import WHOLE, BadRowsError, Job, Outcome, Task
 from cocoi_agent.scheduler import Scheduler
 from cocoi_agent.wire.messages import Answer, Cancel, Credit, Part, Rows, Run, Skip, Status
@@ -80,18 +81,27 @@ class Runs:
             self.refuse(client, run, (code, f"run {run.run} cannot begin any more"))
             return
         self._order += 1
-        job = Job(
-            client, run, program, tensors, order=self._order, received_s=self._clock(), reserved=bytes_of_run(run)
-        )
+        try:
+            job = Job(
+                client, run, program, tensors, order=self._order, received_s=self._clock(), reserved=bytes_of_run(run)
+            )
+        except MemoryError as error:  # for the rows that are still to come
+            self.fail(client, run, (OutOfMemoryError.code, str(error) or "no memory"))
+            return
         client.runs[run.run] = job
         self.backlog += len(job.waiting)
         self.scheduler.enqueue(job)
 
-    def refuse(self, client: Client, run: Run, verdict: Verdict) -> None:
+    def fail(self, client: Client, run: Run, verdict: Verdict) -> None:
+        """Answer every part of a run that was judged fit and yet cannot begin; its memory is given back."""
+        self._budget.release(bytes_of_run(run))
+        self.refuse(client, run, verdict, Status.FAILED)
+
+    def refuse(self, client: Client, run: Run, verdict: Verdict, status: Status = Status.REFUSED) -> None:
         """Answer every part of a run that is not taken."""
         now = self._clock()
         for part in run.parts or (WHOLE,):
-            outcome = Outcome(Status.REFUSED, now, now, code=verdict[0], message=verdict[1])
+            outcome = Outcome(status, now, now, code=verdict[0], message=verdict[1])
             client.answer(self._answer(run, part, outcome, now), ())
         if run.tensors:
             client.tell(Credit(total_bytes(run.tensors)))

@@ -1,7 +1,7 @@
-"""Connecting and listening: the only place that touches sockets.
+"""Connecting, as a host does.
 
-`Connection`, the contexts of `trust` and their errors are named here too, so that
-this module is all that a host needs besides `wire`. The system's errors are mapped
+`Connection`, `serve`, the contexts of `trust` and their errors are named here too, so
+that this module is all that a host needs besides `wire`. The system's errors are mapped
 to `ConnectError`.
 """
 
@@ -11,7 +11,7 @@ import asyncio
 import errno
 import socket
 import ssl
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from cocoi_agent.connection import (
     CLOSE_S,
@@ -23,6 +23,7 @@ from cocoi_agent.connection import (
     OnMessage,
     TransportError,
 )
+from cocoi_agent.server import HANDSHAKE_S, OnRefused, Server, serve
 from cocoi_agent.trust import TrustError, agent_context, host_context
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
     "OnConnect",
     "OnLost",
     "OnMessage",
+    "OnRefused",
     "Server",
     "TransportError",
     "TrustError",
@@ -44,8 +46,6 @@ __all__ = [
     "host_context",
     "serve",
 ]
-
-HANDSHAKE_S: Final = 10.0
 
 
 class ConnectError(TransportError):
@@ -65,75 +65,6 @@ class ConnectError(TransportError):
         self.host = host
         self.port = port
         self.reason = reason
-
-
-class Server:
-    """Listens for peers; made by `serve`."""
-
-    def __init__(self, server: asyncio.Server, connections: set[Connection]) -> None:
-        self._server = server
-        self._connections = connections
-
-    @property
-    def port(self) -> int:
-        """The port that was bound, also where 0 was asked for."""
-        return int(self._server.sockets[0].getsockname()[1])
-
-    async def aclose(self) -> None:
-        """Stop listening and close every connection; bounded by `CLOSE_S`."""
-        self._server.close()
-        await asyncio.gather(*(connection.aclose() for connection in list(self._connections)))
-
-
-async def serve(
-    host: str,
-    port: int,
-    *,
-    ssl_context: ssl.SSLContext | None,
-    on_connect: OnConnect,
-    on_message: OnMessage,
-    on_lost: OnLost,
-    limits: Limits | None = None,
-    admit: ConnectionAdmit | None = None,
-) -> Server:
-    """Listen; each peer becomes a `Connection` (with TLS: after the handshake).
-
-    Args:
-        host: Address to bind.
-        port: Port to bind; 0 lets the system choose.
-        ssl_context: From `agent_context`, or None for no encryption at all.
-        on_connect: A connection was made.
-        on_message: A message is complete; its arrays are the callee's.
-        on_lost: A connection ended; told the reason, None where it ended well.
-        limits: What is accepted from each peer at first.
-        admit: Asked before memory is taken for tensors.
-
-    Raises:
-        OSError: If the address cannot be bound. The caller's `__main__` handles it.
-    """
-    connections: set[Connection] = set()
-
-    def made(connection: Connection) -> None:
-        connections.add(connection)
-        on_connect(connection)
-
-    def lost(connection: Connection, error: Exception | None) -> None:
-        connections.discard(connection)
-        on_lost(connection, error)
-
-    def factory() -> Connection:
-        return Connection(on_message, lost, limits, made, admit)
-
-    server = await asyncio.get_running_loop().create_server(
-        factory,
-        host,
-        port,
-        ssl=ssl_context,
-        reuse_address=True,
-        ssl_handshake_timeout=HANDSHAKE_S if ssl_context else None,
-        ssl_shutdown_timeout=CLOSE_S if ssl_context else None,
-    )
-    return Server(server, connections)
 
 
 async def connect(

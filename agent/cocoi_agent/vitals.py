@@ -15,6 +15,8 @@ from typing import Final
 
 import onnxruntime
 
+from cocoi_agent.bounds import kilobytes
+
 _SYS: Final = Path("/sys")
 _PROC: Final = Path("/proc")
 
@@ -45,8 +47,8 @@ def read_device(sys: Path = _SYS, proc: Path = _PROC) -> DeviceFacts:
         throttled=_throttled(sys),
         undervolted=_undervolted(sys),
         load=_load(),
-        memory_rss=_kilobytes(proc / "self/status", "VmRSS:"),
-        memory_available=_kilobytes(proc / "meminfo", "MemAvailable:"),
+        memory_rss=kilobytes(proc / "self/status", "VmRSS:"),
+        memory_available=kilobytes(proc / "meminfo", "MemAvailable:"),
         cpu_s=usage.ru_utime + usage.ru_stime,
     )
 
@@ -61,7 +63,7 @@ def machine_facts(proc: Path = _PROC) -> dict[str, str | int | float]:
         "python": platform.python_version(),
         "onnxruntime": onnxruntime.__version__,
     }
-    memory = _kilobytes(proc / "meminfo", "MemTotal:") or _sysconf_memory()
+    memory = kilobytes(proc / "meminfo", "MemTotal:") or _sysconf_memory()
     if memory is not None:
         facts["memory_bytes"] = memory
     model = _text(proc / "device-tree/model")
@@ -113,13 +115,6 @@ def _sysconf_memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (OSError, ValueError):
         return None
-
-
-def _kilobytes(path: Path, key: str) -> int | None:
-    for line in (_text(path) or "").splitlines():
-        if line.startswith(key):
-            return int(line.split()[1]) * 1024
-    return None
 
 
 def _integer(path: Path) -> int | None:

@@ -9,6 +9,7 @@ host that breaks the protocol or does not read is cut off.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,9 +17,12 @@ from cocoi_agent import __version__
 from cocoi_agent.budget import Budget
 from cocoi_agent.clients import Client, Verdict
 from cocoi_agent.compute import Computer
+from cocoi_agent.engine import OutOfMemoryError
+from cocoi_agent.journal import Kind
 from cocoi_agent.library import Library
 from cocoi_agent.runs import Runs, bytes_of_run
 from cocoi_agent.vitals import machine_facts, read_device
+from cocoi_agent.wire.errors import ProtocolError
 from cocoi_agent.wire.limits import MEBIBYTE, PROTOCOL_VERSIONS, Limits
 from cocoi_agent.wire.messages import (
     AskVitals,
@@ -40,10 +44,10 @@ from cocoi_agent.wire.messages import (
     Vitals,
     Welcome,
 )
-from cocoi_agent.wire.tensors import AnyArray
+from cocoi_agent.wire.tensors import AnyArray, total_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from cocoi_agent.connection import Connection
     from cocoi_agent.engine import Engine
@@ -54,6 +58,7 @@ GREET_S: Final = 10.0  # a peer that says no hello by then is cut off
 STALL_S: Final = 30.0  # a host that takes nothing for so long while answers wait is cut off
 
 Tensors = tuple[AnyArray, ...]
+Note = Callable[[Kind, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +90,14 @@ class Worker:
         engine: Runs programs.
         store: Keeps blobs.
         clock: Monotonic seconds.
+        note: Told of hosts that come, and of those that are refused or lost.
     """
 
-    def __init__(self, settings: Settings, engine: Engine, store: Store, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: Settings, engine: Engine, store: Store, clock: Callable[[], float], note: Note | None = None
+    ) -> None:
         self._settings = settings
+        self._note: Note = note or (lambda _kind, _text: None)
         self._clock = clock
         self._started_s = clock()
         self._machine = machine_facts()
@@ -127,10 +136,11 @@ class Worker:
         """A host connected; one too many is told so and cut."""
         if len(self._clients) >= self._settings.max_connections:
             limit = self._settings.max_connections
+            self._note(Kind.REFUSED, f"{connection.peer} is refused: as many hosts as may be are connected ({limit})")
             connection.send_nowait_control(Fault("too-many-connections", f"the agent serves {limit} hosts at once"))
             connection.close()
             return
-        self._clients[connection] = Client(connection, self._clock(), self.runs.scheduler.resume)
+        self._clients[connection] = Client(connection, self._clock(), self.runs.scheduler.resume, self._cut_off)
 
     def admit(self, connection: Connection, message: Message, size: int) -> bool:
         """Whether to take memory for the tensors of a message; the reason is kept for its arrival."""
@@ -159,9 +169,9 @@ class Worker:
 
     def on_lost(self, connection: Connection, error: Exception | None) -> None:
         """A host is gone: its runs are dropped, the part that runs ends at the next check."""
-        del error
         client = self._clients.pop(connection, None)
         if client is not None:
+            self._note_end(client, error)
             self.budget.release(client.arriving)
             client.arriving = 0
             self.runs.forget(client)
@@ -175,6 +185,7 @@ class Worker:
             if not client.greeted and now - client.connected_s > GREET_S:
                 client.refuse(Fault("hello-first", f"no `hello` within {GREET_S:g} s"))
             elif client.stalled_for(now) > STALL_S:
+                self._note(Kind.FAULT, f"{client.label} is cut off: it took nothing for {STALL_S:g} s")
                 client.connection.abort()
 
     def check(self, answer: Callable[[], None]) -> None:
@@ -209,6 +220,15 @@ class Worker:
             uptime_s=self._clock() - self._started_s,
         )
 
+    def _cut_off(self, client: Client, fault: Fault) -> None:
+        self._note(Kind.FAULT, f"{client.label} is cut off: {fault.message} ({fault.code})")
+
+    def _note_end(self, client: Client, error: Exception | None) -> None:
+        if isinstance(error, ProtocolError):
+            self._note(Kind.FAULT, f"{client.label} is cut off: {error} ({error.code})")
+        elif error is not None and client.greeted:
+            self._note(Kind.LOST, f"{client.label} is lost: {error}")
+
     # Messages.
 
     def _on_hello(self, client: Client, hello: Hello) -> None:
@@ -223,6 +243,7 @@ class Worker:
             client.refuse(Fault("unexpected", "`hello` came twice"))
         else:
             client.greet(hello)
+            self._note(Kind.CONNECTED, f"{client.label} is connected ({hello.software})")
             client.tell(self._welcome(version))
 
     def _welcome(self, version: int) -> Welcome:
@@ -256,10 +277,12 @@ class Worker:
         return verdict
 
     def _on_put(self, client: Client, put: Put, tensors: Tensors) -> None:
-        if client.verdict is not None:
-            client.tell(Fault(*client.verdict, put.hash))
-            return
         reserved, client.arriving = client.arriving, 0
+        verdict = client.verdict or _unmade(put, tensors)
+        if verdict is not None:
+            self.budget.release(reserved)
+            client.tell(Fault(*verdict, put.hash))
+            return
         self.library.put(client, put, tensors[0], reserved)
 
     def _on_run(self, client: Client, run: Run, tensors: Tensors) -> None:
@@ -268,14 +291,17 @@ class Worker:
             verdict, client.arriving = client.verdict, 0
         else:
             verdict = self.runs.judge(client, run)
-        if verdict is None:
-            self.runs.start(client, run, tensors)
-        else:
+        if verdict is not None:
             self.runs.refuse(client, run, verdict)
+        elif unmade := _unmade(run, tensors):
+            self.runs.fail(client, run, unmade)
+        else:
+            self.runs.start(client, run, tensors)
 
     def _on_rows(self, client: Client, rows: Rows, tensors: Tensors) -> None:
         verdict = client.verdict if rows.tensors else None
-        self.runs.add_rows(client, rows, tensors, verdict or self.runs.judge_rows(client, rows))
+        verdict = verdict or self.runs.judge_rows(client, rows) or _unmade(rows, tensors)
+        self.runs.add_rows(client, rows, tensors, verdict)
 
     def _on_unknown(self, client: Client, message: UnknownMessage, tensors: Tensors) -> None:
         del tensors
@@ -288,6 +314,13 @@ def common_version(theirs: tuple[int, int]) -> int | None:
     lowest, highest = PROTOCOL_VERSIONS
     version = min(highest, theirs[1])
     return version if version >= max(lowest, theirs[0]) else None
+
+
+def _unmade(message: Put | Run | Rows, tensors: Tensors) -> Verdict | None:
+    """Why tensors that were welcome are not there: the system had no memory for them."""
+    if len(tensors) == len(message.tensors):
+        return None
+    return OutOfMemoryError.code, f"the system has no {total_bytes(message.tensors)} bytes of memory for its tensors"
 
 
 def _ignore(client: Client, message: Message, tensors: Tensors) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from collections.abc import Callable, Coroutine
 from functools import wraps
@@ -465,6 +466,36 @@ async def test_more_than_the_queue_holds_is_refused() -> None:
         assert host.other._parser.allocated_bytes < 2 * X.nbytes + 2000
         engine.free.release(3)
         assert {a.status for a, _ in (await host.answers(3)).values()} == {Status.DONE}
+
+
+@in_loop
+async def test_tensors_that_the_system_has_no_memory_for_end_what_they_belong_to() -> None:
+    def nothing(dtype: object, shape: object) -> None:
+        raise MemoryError
+
+    async with bench() as made:
+        host = await made.host()
+        program = await host.load(conv(WEIGHTS))
+        first = np.ascontiguousarray(X[:, :, :4])
+        rest = np.ascontiguousarray(X[:, :, 4:])
+        growing = dataclasses.replace(conv_run(program, run=2), tensors=(describe("x", first),), rows_total=X.shape[2])
+        host.send(growing, first)
+        await host.ask(Ping(0))
+        usual, host.other._parser._allocate = host.other._parser._allocate, nothing
+        host.send(conv_run(program, run=1), X)
+        for answer, tensors in (await host.answers(3)).values():
+            assert (answer.run, answer.status, answer.code, tensors) == (1, Status.FAILED, "out-of-memory", ())
+        host.send(Rows(2, 4, (describe("x", rest),)), rest)
+        for answer, _ in (await host.answers(3)).values():
+            assert (answer.run, answer.status, answer.code) == (2, Status.FAILED, "out-of-memory")
+        blob = np.zeros(4000, np.uint8)
+        fault = await host.ask(Put(digest_of(blob), (describe("b", blob),)), blob)
+        assert (fault.code, fault.about) == ("out-of-memory", digest_of(blob))
+        host.other._parser._allocate = usual
+        host.send(conv_run(program, run=3), X)
+        assert {a.status for a, _ in (await host.answers(3)).values()} == {Status.DONE}
+        await host.ask(Ping(0))
+        assert host.credits == first.nbytes + rest.nbytes + 2 * X.nbytes
 
 
 @in_loop

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from cocoi_agent import worker as worker_module
-from cocoi_agent.daemon import _settings as settings_of
 from cocoi_agent.engine import Engine as Computer
 from cocoi_agent.options import parse
+from cocoi_agent.service import settings_of
 from cocoi_agent.store import DiskStore, MemoryStore, Store
 from cocoi_agent.transport import Connection, agent_context, host_context, serve
 from cocoi_agent.wire.messages import (
@@ -135,7 +135,7 @@ class Liar:
 
 async def infer(model: LoadedModel, ports: list[int], options: Options) -> InferenceReport:
     """One inference with the agents behind these ports, as the engine drives it."""
-    engine = Engine(0)
+    engine = Engine()
     engine._links = tuple(AgentLink(f"agent-{index}", engine._coordinator) for index in range(len(ports)))
     try:
         for link, port in zip(engine._links, ports, strict=True):
@@ -186,7 +186,7 @@ def test_an_agent_of_another_version_is_named_with_both_ranges(monkeypatch) -> N
     assert (error.code, error.exit_status) == ("version", 4)
     assert error.message.endswith("the agent talks versions 7 to 7, the host 1 to 1")
     assert error.message.startswith("cannot use agent `pi-3` at 127.0.0.1:")
-    assert "`cocoi --version`" in hints.hint(error)
+    assert "`cocoi deploy`" in hints.hint(error)
 
 
 def test_an_agent_that_chooses_a_version_nobody_offered_is_refused() -> None:
@@ -210,7 +210,7 @@ def test_the_command_line_ends_with_4_when_agents_are_of_another_version(reposit
         document = json.loads(out)
         assert (status, document["error"]) == (4, "version"), err
         assert "the agent talks versions 7 to 7, the host 1 to 1" in document["message"]
-        assert "cocoi --version" in document["hint"]
+        assert "cocoi deploy" in document["hint"]
         assert running.left() == []
     finally:
         commands.close()

@@ -57,7 +57,7 @@ class Received:
     Attributes:
         message: The checked record.
         tensors: Its arrays in the order described, owned by the receiver; empty if
-            the parser's `admit` refused them.
+            the parser's `admit` refused them, or the system had no memory for them.
     """
 
     message: Message
@@ -243,7 +243,8 @@ class Parser:
         if type(chunk) is not int or not min(1, size) <= chunk <= size:
             raise BadChunkError(chunk if type(chunk) is int else 0, size)
         kept = not specs or self._admit is None or self._admit(message, size)
-        arrays = tuple(self._make(spec) for spec in specs) if kept else ()
+        arrays = self._make_all(specs) if kept else ()
+        kept = len(arrays) == len(specs)
         if not size:
             received.append(Received(message, arrays))
             return
@@ -262,9 +263,14 @@ class Parser:
             raise TailMismatchError(size, described)
         return size
 
-    def _make(self, spec: TensorSpec) -> AnyArray:
-        self.allocated_bytes += spec.nbytes
-        return self._allocate(DTYPES[spec.dtype], spec.shape)
+    def _make_all(self, specs: tuple[TensorSpec, ...]) -> tuple[AnyArray, ...]:
+        """Memory for the tensors; none at all where the system has too little."""
+        try:
+            arrays = tuple(self._allocate(DTYPES[spec.dtype], spec.shape) for spec in specs)
+        except MemoryError:
+            return ()
+        self.allocated_bytes += sum(spec.nbytes for spec in specs)
+        return arrays
 
     def _finish(self, received: list[Received]) -> None:
         tail = self._tail
