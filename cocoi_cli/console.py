@@ -10,9 +10,13 @@ import os
 import shutil
 import sys
 import textwrap
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from rich.console import Console as RichConsole
     from rich.console import RenderableType
 
@@ -26,11 +30,13 @@ class Console:
     Attributes:
         json: Standard output carries one JSON document and nothing else.
         quiet: Only results, warnings and errors.
+        around_questions: Makes the screen free for a question: whatever moves there steps aside.
     """
 
     def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
         self.json = json
         self.quiet = quiet
+        self.around_questions: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def result(self, text: str) -> None:
         """An answer, for people: standard output, unless a document is going there."""
@@ -74,6 +80,37 @@ class Console:
     def terminal(self) -> bool:
         """Whether standard error is a terminal that can redraw a line."""
         return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+    @property
+    def interactive(self) -> bool:
+        """Whether somebody can be asked: questions go to standard error, answers come from the terminal."""
+        return sys.stdin.isatty() and sys.stderr.isatty()
+
+    def ask(self, text: str, *, secret: bool = False) -> str:
+        """Ask for a line; a secret one is not shown while it is typed.
+
+        Only where `interactive`. Ctrl-D counts as Ctrl-C: the command ends.
+        """
+        with self.around_questions():
+            try:
+                if secret:
+                    import getpass  # noqa: PLC0415  (only for passwords)
+
+                    return getpass.getpass(f"{text}: ", sys.stderr)
+                _put(sys.stderr, f"{text}: ")
+                line = sys.stdin.readline()
+            except EOFError:
+                raise KeyboardInterrupt from None
+        if not line:
+            raise KeyboardInterrupt
+        return line.rstrip("\n")
+
+    def confirm(self, text: str, *, default: bool = False) -> bool:
+        """Ask a question that yes or no answers; an empty answer is the default. Only where `interactive`."""
+        while True:
+            answer = self.ask(f"{text} [{'Y/n' if default else 'y/N'}]").strip().lower()
+            if answer in {"", "y", "yes", "n", "no"}:
+                return default if not answer else answer.startswith("y")
 
     def _print(self, stream: TextIO, table: RenderableType) -> None:
         console = self._rich(stream)

@@ -1,0 +1,58 @@
+"""Options that several commands share, so that they read the same everywhere. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+Devices = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="DEVICE", show_default=False, help="Names in the fleet. [default: all]"),
+]
+FleetOption = Annotated[
+    str | None,
+    typer.Option("--fleet", metavar="F", help="Fleet file. [default: $COCOI_FLEET, else fleet.toml of the user]"),
+]
+AcceptNew = Annotated[
+    bool, typer.Option("--accept-new", help="Trust host keys never seen before without asking; changed ones never.")
+]
+PasswordFile = Annotated[
+    str | None, typer.Option("--password-file", metavar="F", help="File with the SSH password in its first line.")
+]
+SudoPasswordFile = Annotated[
+    str | None, typer.Option("--sudo-password-file", metavar="F", help="File with the sudo password in its first line.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Agree to every question, but never to an unknown host key.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only results, warnings and errors.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How a command goes about its work, from the options above.
+
+    Attributes:
+        fleet: Fleet file, or None.
+        accept_new: Whether unknown host keys are trusted.
+        password_file: File with the SSH password, or None.
+        sudo_password_file: File with the sudo password, or None.
+        yes: Whether questions are agreed to beforehand.
+        quiet: Whether to be brief.
+        json: Whether standard output gets a document.
+    """
+
+    fleet: str | None = None
+    accept_new: bool = False
+    password_file: str | None = None
+    sudo_password_file: str | None = None
+    yes: bool = False
+    quiet: bool = False
+    json: bool = False
+
+
+def leave(status: int) -> None:
+    """End a command with an exit status; 0 just returns."""
+    if status:
+        raise typer.Exit(status)
