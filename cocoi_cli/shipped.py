@@ -21,9 +21,14 @@ def shipped_samples() -> Path:
     return _find("models/samples")
 
 
-def unit_file() -> Path:
-    """The systemd unit of the agent."""
-    return _find("systemd/cocoi-agent.service")
+def unit_file(install: str = "system") -> Path:
+    """The systemd unit of the agent, as a `system` service or as a `user` service."""
+    return _find("systemd/cocoi-agent.service" if install == "system" else "systemd/cocoi-agent-user.service")
+
+
+def agent_requirements() -> Path:
+    """The locked wheels that a device gets beside the agent: exact versions with their hashes."""
+    return _find("requirements/agent.txt")
 
 
 def _find(name: str) -> Path:
