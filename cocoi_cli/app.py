@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cocoi_cli.commands import infer, model
+from cocoi_cli.commands import deploy, doctor, drain, fleet, infer, model, operate, profile, status
 
 # The backspace keeps click from joining the lines.
 EPILOG = """\b
@@ -34,6 +34,17 @@ app = typer.Typer(
 )
 app.command("infer")(infer.infer)
 app.add_typer(model.app, name="model")
+app.add_typer(fleet.app, name="fleet")
+app.command("profile")(profile.profile)
+app.command("deploy")(deploy.deploy)
+app.command("status")(status.status)
+app.command("logs")(operate.logs)
+app.command("doctor")(doctor.doctor)
+app.command("restart")(operate.restart)
+app.command("rollback")(operate.rollback)
+app.command("drain")(drain.drain)
+app.command("rotate")(operate.rotate)
+app.command("uninstall")(operate.uninstall)
 
 
 def _version(*, wanted: bool) -> None:

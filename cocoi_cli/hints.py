@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cocoi_cli.errors import CocoiError
 
 FALLBACK = "`cocoi --help` lists the commands and what each exit status means"
-USAGE = "`cocoi infer --help` lists the options"
+USAGE = "`cocoi --help` lists the commands, and each explains its options with `--help`"
 BUG = "this should not happen: please report it with the lines above and the command that you typed"
 
 _MODEL_FILE = "`cocoi model list` names the models that come with cocoi; `-m` takes one of them or an ONNX file"
@@ -30,7 +30,8 @@ def hint(error: CocoiError) -> str:
 
 def for_code(code: str, details: Mapping[str, object]) -> str | None:
     """The next step for an error's code and deciding values; None for an unknown code."""
-    return _input(code, details) or _model(code, details) or _plan(code, details) or _fleet(code, details)
+    found = _input(code, details) or _model(code, details) or _plan(code, details) or _fleet(code, details)
+    return found or _device(code, details) or _PLAIN.get(code)
 
 
 def _input(code: str, details: Mapping[str, object]) -> str | None:
@@ -112,8 +113,6 @@ def _plan(code: str, details: Mapping[str, object]) -> str | None:
             return "bring k closer to n, or send full precision: `cocoi infer PICTURE --transport f32`"
         case "bad-option" | "usage":
             return USAGE
-        case "fleet-file":
-            return "leave `--fleet` out: `cocoi infer PICTURE --embedded 6` starts agents on this machine"
         case "configuration":
             return FALLBACK
         case _:
@@ -134,7 +133,7 @@ def _fleet(code: str, details: Mapping[str, object]) -> str | None:
         case "deadline":
             return "allow more time, `cocoi infer PICTURE --deadline 300`, or leave `--no-fallback` out"
         case "version":
-            return "host and agents must come from the same release of cocoi: `cocoi --version` shows this one"
+            return "host and agents must come from the same release of cocoi: `cocoi deploy` brings them together"
         case "agent-fault" if details.get("fault") == "store-full":
             return "free disk space for the agents' store, or try fewer agents: `cocoi infer PICTURE --embedded 2`"
         case "out-of-memory" | "agent-fault" if code == "out-of-memory" or details.get("fault") in {
@@ -152,6 +151,222 @@ def _fleet(code: str, details: Mapping[str, object]) -> str | None:
             return FALLBACK
         case _:
             return None
+
+
+def _device(code: str, details: Mapping[str, object]) -> str | None:
+    """Devices that cannot be reached, entered or set up; advice that depends on the case."""
+    device = _device_name(details)
+    match code:
+        case "device-failed":
+            failure = str(details.get("failure", ""))
+            return _FAILURES.get(failure) or _PLAIN.get(failure) or _PLAIN["device"]
+        case "rolled-back":
+            reason = details.get("failure") or details.get("reason")
+            return f"{_FAILURES[str(reason)]}" if reason in _FAILURES else f"`cocoi logs {device}` shows why"
+        case "ssh-unreachable" if details.get("kind") == "refused":
+            return f"switch SSH on there (raspi-config, or a file `ssh` on the boot partition), then try `ssh {device}`"
+        case "ssh-unreachable" if details.get("kind") == "unresolved":
+            return "check the name, or use its address: `cocoi fleet add pi@192.168.1.11`"
+        case "ssh-unreachable" if details.get("kind") == "not-ssh":
+            return "check the port, `[user@]host[:port]`, in `cocoi fleet list`; if it is right, try again in a minute"
+        case "ssh-refused" if details.get("locked"):
+            return "`ssh-add` unlocks the key; or give a password with `--password-file FILE`"
+        case "host-key-changed" if details.get("entry"):
+            return (
+                f"a card that was written anew has a new key: `ssh-keygen -R '{details['entry']}'`, then "
+                f"`cocoi fleet remove {device}` and `cocoi fleet add` it; if nobody did that, beware"
+            )
+        case "password-needed" if details.get("what") == "sudo":
+            return (
+                "run it on a terminal, or name a file: `--sudo-password-file FILE`; `cocoi deploy --user` needs no root"
+            )
+        case "sudo-refused" if details.get("reason") == "wrong-password":
+            return "try again with the right password, or without root: `cocoi deploy --user`"
+        case "wheel-not-fetched":
+            return _UNFETCHED.get(
+                str(details.get("kind")), "`cocoi deploy --fetch-only --json` shows the last lines of pip"
+            )
+        case "duplicate-device" if details.get("what") == "machine-id and host key":
+            return (
+                "one Pi by cable and by Wi-Fi is one device; a copied card shares both with its original: "
+                "write it anew with Raspberry Pi Imager"
+            )
+        case "duplicate-device":
+            other = details.get("other", "NAME")
+            return f"give each its own address and SSH target, or take one out: `cocoi fleet remove {other}`"
+        case "broken-keys":
+            return (
+                "put back what is missing from a copy, or take the keys over from the first "
+                "host: `cocoi fleet import BUNDLE`"
+            )
+        case "moved" | "agent-stays":
+            return _PLAIN[code].replace("DEVICE", device)
+        case "port-taken":
+            return "choose another `port` for it in the file that `cocoi fleet list` names"
+        case _:
+            return None
+
+
+def _device_name(details: Mapping[str, object]) -> str:
+    name = details.get("device")
+    return name if isinstance(name, str) and name else "DEVICE"
+
+
+# What does not depend on the case. First the fleet file and what belongs to it on this machine.
+_PLAIN = {
+    "no-fleet": "begin one: `cocoi fleet add pi@192.168.1.11`; `--fleet` names another file",
+    "bad-fleet-file": "correct that line, then `cocoi fleet list` reads the file again",
+    "device-exists": "choose another name: `cocoi fleet add TARGET --name NAME`",
+    "no-devices": "add one: `cocoi fleet add pi@192.168.1.11`",
+    "unknown-device": "`cocoi fleet list` names the devices",
+    "bad-target": "name it as for ssh: `cocoi fleet add pi@192.168.1.11`",
+    "bad-name": "`cocoi fleet add TARGET --name shelf-1`",
+    "bad-address": "name one address of the device: `cocoi fleet add TARGET --address 192.168.1.11`",
+    "data-folder": "make the folder yours and free some space; `COCOI_DATA` names another",
+    "bad-import": "`cocoi fleet import --help` lists what can be imported; single devices: `cocoi fleet add TARGET`",
+    "unknown-group": "leave `--group` out to import all: `cocoi fleet import FILE`",
+    "no-keys": "the keys are made by `cocoi deploy`; run it here, or export where it was run",
+    "rotating": "finish it first: `cocoi rotate`",
+    "bad-bundle": "write it again on the first host, `cocoi fleet export OUT`, and copy it whole",
+    "other-fleet": "put it beside: `cocoi fleet import FILE --fleet OTHER.toml`",
+    "no-interface": "name one of those listed: `cocoi fleet discover --interface NAME`",
+    "mdns-port": "stop the program that holds the port, or add devices by address: `cocoi fleet add TARGET`",
+    "no-multicast": (
+        "name an interface that reaches the devices, `cocoi fleet discover --interface "
+        "NAME`, or `cocoi fleet add TARGET`"
+    ),
+    "nothing-found": (
+        "other networks and some Wi-Fi let no announcements through: `cocoi fleet add "
+        "TARGET` by address, or `--interface`"
+    ),
+    "moved": "`cocoi fleet discover --yes` changes it in the fleet file",
+    "agent-stays": "take the agent off first: `cocoi uninstall DEVICE`",
+    "copied-card": "give a copied card an identity of its own: write it anew with Raspberry Pi Imager",
+    "confirmation-needed": "`--yes` agrees beforehand",
+    "open-keys": "close it to others with `chmod 600`; if somebody may have read it: `cocoi rotate`",
+    "bad-keys": "put back the pair from a copy, or take it over from the first host: `cocoi fleet import BUNDLE`",
+    "keys-missing": "on the host that deployed: `cocoi fleet export BUNDLE`; here: `cocoi fleet import BUNDLE`",
+    "no-certificates": "take the line `security` out of the fleet file, then `cocoi deploy`",
+    "not-deployed": "install the agents, `cocoi deploy`, or use this machine: `cocoi infer PICTURE --embedded 6`",
+    "still-busy": "wait longer: `cocoi drain DEVICE --wait 600`",
+    "bad-profile": "measure anew: `cocoi profile`",
+    # Wheels.
+    "bad-runtime": "leave `--runtime` out: `cocoi deploy` installs the tested version",
+    "missing-wheels": "with a network, once: `cocoi deploy --fetch-only`; the wheels are kept for later",
+    "cache-unusable": "free some space, or name another folder in `COCOI_CACHE`",
+    # Getting in.
+    "ssh-unreachable": (
+        "check power and network, then `cocoi fleet list` for the address; the other devices were not held up"
+    ),
+    "ssh-refused": "try what ssh itself says: `ssh -v`; a key, or `--password-file FILE`, lets cocoi in",
+    "ssh-dropped": "run the command again: what was finished stays, and nothing is half done",
+    "ssh-config": "correct that file; what `ssh -G` prints is what cocoi follows",
+    "host-key-unknown": "compare the fingerprint with the device's own, then `--accept-new`, or run it on a terminal",
+    "host-key-changed": (
+        "a card that was written anew has a new key: `ssh-keygen -R HOST`, then `cocoi "
+        "fleet remove` and `cocoi fleet add`; "
+        "if nobody did that, beware"
+    ),
+    "host-key-revoked": (
+        "do not use this device until it has new host keys: `sudo ssh-keygen -A` on it, after removing the old"
+    ),
+    "known-hosts-not-writable": "make the file writable, or add the key yourself with `ssh`",
+    "wrong-device": "another device has this address now: `cocoi fleet discover` looks for the right one",
+    "password-needed": "run it on a terminal, or name a file: `--password-file FILE`",
+    "password-file": "put the password, and nothing else, into the first line of the file",
+    "sudo-refused": "add the user to the group `sudo` there, or install without root: `cocoi deploy --user`",
+    "no-python": "`sudo apt install python3` on the device",
+    # Work on a device.
+    "device": "`cocoi doctor` looks for what is wrong with a device",
+    "command-failed": "`cocoi doctor` looks for what is wrong with the device",
+    "command-timeout": "it may be overloaded or its card worn out: `cocoi doctor`, then the command again",
+    "preflight": "`cocoi doctor` shows each finding with its remedy",
+    "other-install": "take the other one off first: `cocoi uninstall`",
+    "not-installed": "`cocoi deploy` installs it",
+    "no-previous": "there is something to go back to only after a second `cocoi deploy`",
+    "not-serving": "`cocoi logs` shows why, `cocoi restart` tries again",
+    "agent-wrong-answer": "take it out of use, `cocoi drain DEVICE`, and let `cocoi doctor` look at it",
+    "agent-mismatch": "`cocoi deploy` brings the right version there",
+    # Findings of preflight and doctor.
+    "32-bit-userland": "write the card anew with the 64-bit image of Raspberry Pi OS",
+    "unsupported-architecture": "agents run on 64-bit ARM and x86 only: `cocoi fleet remove` takes it out",
+    "old-libc": "a newer system is needed: Raspberry Pi OS Bookworm or Trixie, 64-bit",
+    "old-python": "a newer system is needed: Raspberry Pi OS Bookworm (Python 3.11) or Trixie (3.13), 64-bit",
+    "no-venv": "`sudo apt install python3-venv` on the device",
+    "no-ssl": "install the system's own Python: `sudo apt install python3`",
+    "read-only-disk": "the card may be worn out, or an overlay protects it: see raspi-config, performance options",
+    "little-disk": "free some space there: `sudo apt clean`, and look with `du -xh / | sort -h | tail`",
+    "little-memory": "stop other services there, or leave the device out: `cocoi drain`",
+    "no-systemd": "agents need systemd, which runs Raspberry Pi OS; a container without it will not do",
+    "old-systemd": "a newer system is needed: Raspberry Pi OS Bookworm or Trixie, 64-bit",
+    "linger-off": "`sudo loginctl enable-linger` for that user keeps the agent running after logout",
+    "other-machine": (
+        "this is another device: take the old entry out, `cocoi fleet remove`, and add it: `cocoi fleet add`"
+    ),
+    "same-identity": "give a copied card an identity of its own: write it anew with Raspberry Pi Imager",
+    "address-absent": "put the device's own address into the fleet file; `cocoi fleet discover` finds it",
+    "wrong-clock": "connect it to a time server: `sudo timedatectl set-ntp true`; certificates do not depend on it",
+    "no-time-service": "`sudo timedatectl set-ntp true` on the device",
+    "under-voltage": "use the official 5.1 V supply and a short cable; until then it computes slowly",
+    "under-voltage-before": "use the official 5.1 V supply and a short cable",
+    "throttled": "cool it: a heat sink, a fan, air between the boards",
+    "throttled-before": "cool it: a heat sink, a fan, air between the boards",
+    "wifi-power-save": (
+        "`cocoi doctor --fix` switches it off now; `nmcli connection modify NAME wifi.powersave 2` makes it last"
+    ),
+    "slow-governor": "`cocoi doctor --fix` offers the governor `performance` until the next start; it costs heat",
+    "memory-cgroup-off": (
+        "nothing has to be done; `cgroup_enable=memory` in cmdline.txt lets systemd bound services too"
+    ),
+    "journal-volatile": "`sudo mkdir /var/log/journal` keeps it over restarts",
+    "test-left": "`cocoi doctor --fix` removes it",
+    "no-agent": "`cocoi deploy` installs it",
+    "bad-installed-runtime": "`cocoi deploy` brings the tested version",
+    "other-version": "`cocoi deploy` brings this host's version",
+    "agent-down": "`cocoi doctor --fix` starts it, `cocoi logs` shows why it stopped",
+    "agent-restarts": "`cocoi logs` shows why",
+    "port-blocked": (
+        "a firewall is in between: let the agent's port through, or choose another `port` in the fleet file"
+    ),
+    "agent-deaf": "`cocoi doctor --fix` restarts it; if the fleet file has a new address, `cocoi deploy`",
+}
+
+# Why a wheel could not be fetched.
+_UNFETCHED = {
+    "no-network": "connect this machine to the internet, or name a mirror to pip, then `cocoi deploy --fetch-only`",
+    "no-wheel": "64-bit Raspberry Pi OS Bookworm and Trixie have wheels; without `--runtime`: `cocoi deploy`",
+    "disk-full": "free some space, or name another folder in COCOI_CACHE, then `cocoi deploy`",
+    "hash": "a mirror or proxy serves another file: name another index to pip, then `cocoi deploy --fetch-only`",
+    "no-pip": "install pip for the Python that runs cocoi, then `cocoi deploy`",
+}
+
+# Failures that a script on a device told of, `device-failed`.
+_FAILURES = {
+    "busy": "another deploy is at work there; wait, then run the command again",
+    "disk-full": "free some space there: `sudo apt clean`; nothing was half installed",
+    "read-only": "the card may be worn out, or an overlay protects it: see raspi-config, performance options",
+    "disk": "the card may be worn out: `cocoi doctor`, and look at `dmesg` there",
+    "damaged": "its install is damaged: `cocoi uninstall`, then `cocoi deploy`",
+    "bad-wheel": "the connection or the card garbles data: run `cocoi deploy` again",
+    "missing-wheel": "run `cocoi deploy` again: it sends what is missing",
+    "pip-failed": (
+        "with the last lines of pip above: free space, then `cocoi deploy` again; `--online` needs a network there"
+    ),
+    "self-test-failed": (
+        "this ONNX Runtime does not run there; what ran before still runs. Another "
+        "one: `cocoi deploy --runtime VERSION`"
+    ),
+    "start-failed": "`cocoi logs` shows why",
+    "stop-failed": "`cocoi logs` shows why; then run the command again",
+    "linger-refused": "`sudo loginctl enable-linger` for that user on the device, then `cocoi deploy --user` again",
+    "no-user-manager": (
+        "`sudo apt install libpam-systemd dbus-user-session` on the device, or install with root: `cocoi deploy`"
+    ),
+    "not-ours": "move what is there away: cocoi does not overwrite what it has not made",
+    "systemd": "`systemctl status` on the device says more; then run the command again",
+    "systemd-timeout": "the device may be overloaded: `cocoi doctor`, then run the command again",
+    "no-runtime": "`cocoi profile --full` brings what it needs for a while; `cocoi deploy` for good",
+}
 
 
 def _name(details: Mapping[str, object]) -> str:

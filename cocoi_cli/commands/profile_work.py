@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import cocoi_agent
 from cocoi_cli import hints
-from cocoi_cli.commands.contacting import access, documents, report_failures, status_of
+from cocoi_cli.commands.contacting import access
+from cocoi_cli.commands.outcomes import documents, report_failures, status_of
 from cocoi_cli.commands.watching import stages_of
 from cocoi_cli.console import Console
 from cocoi_cli.files import check_writable, write

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,9 @@ def make_identity(folder: Path, name: str) -> Identity:
         OSError: If the files cannot be written.
     """
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    # OpenSSL looks trusted certificates up by subject: while a certificate is being replaced, both must be found.
+    distinct = x509.NameAttribute(NameOID.SERIAL_NUMBER, secrets.token_hex(16))
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name), distinct])
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)

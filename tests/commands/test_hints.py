@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from pathlib import Path
 
 import typer.main
 
@@ -38,16 +39,47 @@ def error_codes() -> set[str]:
     return {CocoiError.code, *(kind.code for kind in ours)}
 
 
+def words_of(pattern: str, folder: str) -> set[str]:
+    """The first words of all calls of a name in the sources of a folder."""
+    sources = [path.read_text() for path in (Path(cocoi_cli.__file__).parent / folder).rglob("*.py")]
+    return {word for source in sources for word in re.findall(pattern + r'\(\s*"([a-z0-9-]+)"', source)}
+
+
+# Failures that only a mistake of ours can cause.
+OURS = {"bad-request", "not-staged", "not-configured", "not-current", "no-peer", "no-listen"}
+
+
+def failures() -> set[str]:
+    return words_of("Failure", "fleet/ondevice") - OURS
+
+
+def findings() -> set[str]:
+    return words_of("Finding", "fleet")
+
+
 def hint_texts() -> list[str]:
     texts = [hints.FALLBACK, hints.USAGE, hints.BUG]
     for code in sorted(error_codes()):
         texts += [hints.for_code(code, details) or "" for details in ({}, DETAILS)]
     texts += [hints.for_code("agent-fault", {"fault": fault}) or "" for fault in FAULTS]
+    texts += [hints.for_code(finding, details) or "" for finding in sorted(findings()) for details in ({}, DETAILS)]
+    texts += [hints.for_code("device-failed", {"failure": failure}) or "" for failure in sorted(failures())]
     return texts
 
 
 def test_every_error_has_a_hint_of_its_own():
     assert [code for code in sorted(error_codes()) if hints.for_code(code, {}) is None] == []
+
+
+def test_every_finding_about_a_device_has_a_hint():
+    assert len(findings()) > 30
+    assert [code for code in sorted(findings()) if hints.for_code(code, {}) is None] == []
+
+
+def test_every_failure_of_a_script_has_a_hint_of_its_own():
+    general = hints.for_code("device", {})
+    assert len(failures()) > 15
+    assert [word for word in sorted(failures()) if hints.for_code("device-failed", {"failure": word}) == general] == []
 
 
 def test_the_codes_of_the_documented_errors_have_hints():
