@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import onnx
-import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from cocoi_cli.errors import ModelError
+
+# Before its import, and only so: 1.31 would leave a device id in the home folder and report usage.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+RUNTIME_VERSION: str = ort.__version__
 
 _REFUSALS = (
     native.EPFail,
