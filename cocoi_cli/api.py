@@ -6,7 +6,8 @@
         report = fleet.infer(load_model(path), {"image": tensor}, options=Options(k=4, check=True))
     print(report.outputs["logits"].argmax(), report.latency_s, report.baseline_s)
 
-A `Fleet` owns its agents and one event loop in a thread of its own, so it works in a
+`Fleet.load()` is the user's own fleet of devices, `Fleet.embedded(n)` one of local processes.
+A `Fleet` owns its agents or its connections to them, and one event loop in a thread of its own, so it works in a
 script as in a notebook. Nothing here prints; `Progress` tells what happens meanwhile.
 """
 
@@ -16,15 +17,21 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
+from cocoi_cli.runtime.deployed import DeployedFleet
+from cocoi_cli.runtime.embedded import EmbeddedFleet
 from cocoi_cli.runtime.engine import Engine
 from cocoi_cli.runtime.options import Options, Progress
+from cocoi_cli.runtime.rehearsals import Rehearsals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     from cocoi_cli.model.network import LoadedModel
+    from cocoi_cli.runtime.addresses import Member
     from cocoi_cli.runtime.report import AnyArray, InferenceReport
+    from cocoi_cli.runtime.trust import Identity
 
 __all__ = ["Fleet", "Options", "Progress"]
 
@@ -34,9 +41,9 @@ Result = TypeVar("Result")
 class Fleet:
     """Agents to infer with; a context manager, to be used from one thread at a time."""
 
-    def __init__(self, agents: int) -> None:
-        """Use `embedded` or `none`."""
-        self._agents = agents
+    def __init__(self, engine: Callable[[], Engine]) -> None:
+        """Use `load`, `deployed`, `embedded` or `none`."""
+        self._make_engine = engine
         self._engine: Engine | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -48,25 +55,59 @@ class Fleet:
         Raises:
             FleetSizeError: If `agents` is out of range.
         """
-        Engine.check_size(agents)
-        return cls(agents)
+        EmbeddedFleet(agents)  # refuses an impossible number now
+        return cls(lambda: Engine(EmbeddedFleet(agents)))
+
+    @classmethod
+    def deployed(cls, members: Sequence[Member], identity: Identity | None, *, rehearsals: Path | None = None) -> Fleet:
+        """Agents that run on devices of their own; `__enter__` connects to those that answer.
+
+        One that is down, refuses, talks another version or shows a wrong certificate is not used: the
+        report of the next inference has a warning, and a row that says why.
+
+        Args:
+            members: Addresses of the agents, in order; members that are known to take no part may stand among them.
+            identity: Certificate and key of this host; None where no agent has a certificate.
+            rehearsals: File that keeps what rehearsals find, for later processes; None to keep nothing.
+        """
+        fleet = DeployedFleet(tuple(members), identity)
+        return cls(lambda: Engine(fleet, None if rehearsals is None else Rehearsals(rehearsals)))
+
+    @classmethod
+    def load(cls, path: str | None = None) -> Fleet:
+        """The devices of a fleet file, as `cocoi infer` uses them.
+
+        Args:
+            path: The fleet file; None for `$COCOI_FLEET`, else the user's own.
+
+        Raises:
+            ConfigurationError: There is no such file, or it or the fleet's keys are unfit.
+            NotDeployedError: No device has an agent yet.
+        """
+        # Only who has a fleet file needs what reads it.
+        from cocoi_cli.fleet.agents import usable_agents  # noqa: PLC0415
+        from cocoi_cli.fleet.inventory import load, locate  # noqa: PLC0415
+
+        agents = usable_agents(load(locate(path)))
+        return cls.deployed(agents.members, agents.identity, rehearsals=rehearsals_path())
 
     @classmethod
     def none(cls) -> Fleet:
         """No agents: everything runs on this machine."""
-        return cls(0)
+        return cls(Engine)
 
     def __enter__(self) -> Fleet:
-        """Start the agents.
+        """Start the agents, or connect to them.
 
         Raises:
-            FleetError: If an agent does not start or does not answer.
+            FleetError: If an agent of an embedded fleet does not start or does not answer.
+            BadKeysError: If this host has no usable key for a deployed fleet.
         """
         self._started()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Stop the agents and wait until they are gone."""
+        """Close the connections, stop agents that were started, and wait until they are gone."""
         self.close()
 
     def infer(
@@ -102,11 +143,11 @@ class Fleet:
         return self._call(engine.infer(model, tensors, name, chosen, progress, observe))
 
     def process_ids(self) -> dict[str, int]:
-        """Agent id to the id of its process, for tests that pause or kill one."""
+        """Agent id to the id of its process, for tests that pause or kill one; empty unless the fleet is embedded."""
         return self._started().process_ids()
 
     def close(self) -> None:
-        """Stop the agents; idempotent."""
+        """As `__exit__`; idempotent."""
         engine, self._engine = self._engine, None
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
@@ -127,7 +168,7 @@ class Fleet:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=self._loop.run_forever, name="cocoi-loop", daemon=True)
                 self._thread.start()
-            engine = Engine(self._agents)
+            engine = self._make_engine()
             try:
                 self._call(engine.start())
             except BaseException:
@@ -163,6 +204,13 @@ class Fleet:
         future.result()
         if interrupt is not None:
             raise interrupt
+
+
+def rehearsals_path() -> Path:
+    """Where findings of rehearsals are kept: in the user's cache folder."""
+    from cocoi_cli.fleet.folders import cache_folder  # noqa: PLC0415  (as in `Fleet.load`)
+
+    return cache_folder() / "rehearsals.json"
 
 
 async def _settle() -> None:

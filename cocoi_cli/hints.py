@@ -122,11 +122,15 @@ def _plan(code: str, details: Mapping[str, object]) -> str | None:
 def _fleet(code: str, details: Mapping[str, object]) -> str | None:
     """Agents that are missing, late or broken, and decoding that failed because of them."""
     match code:
+        case "too-few-agents" | "no-agents" if details.get("absent"):
+            return "`cocoi status` shows which devices are down and why; or ask for a smaller n"
         case "too-few-agents":
             asked = details.get("asked")
             agents = asked if isinstance(asked, int) and 0 < asked <= 64 else 6
             return f"`cocoi infer PICTURE --embedded {agents}` starts more agents; or ask for a smaller n"
-        case "no-agents" | "agent-unreachable" | "fleet":
+        case "agent-unreachable":
+            return "`cocoi doctor` looks for the cause; `cocoi status` shows which agents are up"
+        case "no-agents" | "fleet":
             return "leave `--no-fallback` out, or compute on this machine alone: `cocoi infer PICTURE --scheme local`"
         case "cannot-decode" | "not-ready":
             return "a smaller k survives more losses: `cocoi infer PICTURE --k 2`; or leave `--no-fallback` out"

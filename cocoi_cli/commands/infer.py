@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from cocoi_cli.api import Fleet
+    from cocoi_cli.fleet.agents import Agents
 
 Transport = Literal["f16", "f32"]
 
@@ -50,6 +51,13 @@ def open_fleet(scheme: str, agents: int) -> Fleet:
     return Fleet.none() if scheme == "local" else Fleet.embedded(agents)
 
 
+def open_deployed(agents: Agents) -> Fleet:
+    """Connect to the agents of a fleet file; otherwise as `open_fleet`."""
+    from cocoi_cli.api import Fleet, rehearsals_path  # noqa: PLC0415  (numpy, ONNX and ONNX Runtime)
+
+    return Fleet.deployed(agents.members, agents.identity, rehearsals=rehearsals_path())
+
+
 def infer(
     inputs: Annotated[
         list[str],
@@ -64,10 +72,17 @@ def infer(
         str | None,
         typer.Option("--model", "-m", metavar="M", help="ONNX file, or name of a shipped model. [default: roadsigns]"),
     ] = None,
-    fleet: Annotated[str | None, typer.Option("--fleet", metavar="F", help="Fleet file; not in this release.")] = None,
+    fleet: Annotated[
+        str | None,
+        typer.Option("--fleet", metavar="F", help="Fleet file. [default: $COCOI_FLEET, else your own if you have one]"),
+    ] = None,
     embedded: Annotated[
         int | None,
-        typer.Option("--embedded", metavar="N", help=f"Agents to start on this machine. [default: {DEFAULT_AGENTS}]"),
+        typer.Option(
+            "--embedded",
+            metavar="N",
+            help=f"Start N agents on this machine instead. [default: {DEFAULT_AGENTS}, if there is no fleet file]",
+        ),
     ] = None,
     n: Annotated[
         int | None,
@@ -112,14 +127,17 @@ def infer(
         bool, typer.Option("--check", help="Compare with plain ONNX Runtime; over tolerance is exit 1.")
     ] = False,
     kill: Annotated[
-        int, typer.Option("--kill", metavar="N", help="Kill N agents in the middle of the first input.")
+        int, typer.Option("--kill", metavar="N", help="Kill N embedded agents in the middle of the first input.")
     ] = 0,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the answer, one line per input.")] = False,
 ) -> None:
     """Run a model on pictures or arrays, spread over a fleet of agents.
 
-    Example: cocoi infer photo.jpg --check --kill 1
+    The devices of your fleet file are used; those that are down cost a warning. Without a fleet
+    file, agents are started on this machine.
+
+    Example: cocoi infer photo.jpg --embedded 6 --check --kill 1
     """
     from cocoi_cli.commands.inference import run  # noqa: PLC0415  (numpy, Pillow, ONNX)
 
@@ -144,6 +162,6 @@ def infer(
         json=json,
         quiet=quiet,
     )
-    status = run(request, open_fleet)
+    status = run(request, open_fleet, open_deployed)
     if status:
         raise typer.Exit(status)

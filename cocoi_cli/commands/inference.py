@@ -7,6 +7,7 @@ command, and what was finished until then has been shown.
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,8 +21,11 @@ from cocoi_cli.commands.saving import Saver
 from cocoi_cli.console import Console
 from cocoi_cli.errors import CocoiError, FailedError, UsageError
 from cocoi_cli.files import check_writable, write
+from cocoi_cli.fleet.agents import NO_AGENT
+from cocoi_cli.fleet.seen import note_seen
 from cocoi_cli.model.inputs import expand, is_array
 from cocoi_cli.model.sources import check_labels, find_labels
+from cocoi_cli.runtime.addresses import Absentee
 from cocoi_cli.views import lines
 from cocoi_cli.views.document import inference_document
 from cocoi_cli.views.json_form import json_text
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
     from cocoi_cli.api import Fleet
     from cocoi_cli.commands.infer import Request
     from cocoi_cli.commands.reading import InputTensors
+    from cocoi_cli.commands.request import Source
+    from cocoi_cli.fleet.agents import Agents
     from cocoi_cli.model.network import LoadedModel
     from cocoi_cli.planning.plan import Plan
     from cocoi_cli.runtime.report import CheckReport, InferenceReport, Trace
@@ -61,19 +67,24 @@ class CheckFailedError(FailedError):
         )
 
 
-def run(request: Request, open_fleet: Callable[[str, int], Fleet]) -> int:
+def run(request: Request, open_fleet: Callable[[str, int], Fleet], open_deployed: Callable[[Agents], Fleet]) -> int:
     """Carry out `cocoi infer`; returns the exit status.
+
+    Args:
+        request: What was typed.
+        open_fleet: Starts so many agents, by the name of the scheme; 0 for none.
+        open_deployed: Connects to agents on devices.
 
     Raises:
         CocoiError: If the command as a whole cannot go on, or its only input fails.
     """
     console = Console(json=request.json, quiet=request.quiet)
-    agents = check_request(request, DEFAULT_AGENTS)
+    source = check_request(request, DEFAULT_AGENTS)
     names = expand(request.inputs)
     if request.output is not None:
         check_output_name(request.output, len(names))
     model = open_model(request.model)
-    command = _Command(request, console, model, names)
+    command = _Command(request, source, console, model, names)
     if len(names) == 1:
         # The only input is read before the agents start: a refusal should not take seconds.
         command.first = command.reader.read(names[0])
@@ -81,15 +92,20 @@ def run(request: Request, open_fleet: Callable[[str, int], Fleet]) -> int:
     with ExitStack() as stack:
         progress = command.progress()
         with progress:
-            fleet = stack.enter_context(open_fleet(request.scheme, agents))
+            opened = (
+                open_fleet(request.scheme, source.embedded) if source.agents is None else open_deployed(source.agents)
+            )
+            fleet = stack.enter_context(opened)
         return command.run(fleet)
 
 
 class _Command:
     """One `cocoi infer` after its options were found possible."""
 
-    def __init__(self, request: Request, console: Console, model: LoadedModel, names: list[str]) -> None:
-        self._request, self._console, self._model, self._names = request, console, model, names
+    def __init__(
+        self, request: Request, source: Source, console: Console, model: LoadedModel, names: list[str]
+    ) -> None:
+        self._request, self._source, self._console, self._model, self._names = request, source, console, model, names
         pictures = any(not is_array(name) for name in names)
         self._labels = find_labels(model, request.labels)
         self.reader = Reader(model, request.preprocess, pictures=pictures)
@@ -126,7 +142,8 @@ class _Command:
         if self._console.quiet:
             return SilentProgress()
         if self._console.terminal:
-            return LiveProgress(self._console.rich(), self._note_once, self._warn)
+            opening = "starting agents" if self._source.agents is None else "connecting to agents"
+            return LiveProgress(self._console.rich(), self._note_once, self._warn, opening=opening)
         return PlainProgress(self._note_once, self._warn, each_stage=len(self._names) == 1)
 
     def run(self, fleet: Fleet) -> int:
@@ -161,10 +178,13 @@ class _Command:
         with progress:
             report = fleet.infer(self._model, read.tensors, name=name, options=self._options, progress=progress)
         self._options = replace(self._options, kill=0)  # once is enough, also for a folder of pictures
+        if self._source.inventory is not None:
+            note_seen(self._source.inventory, [each.id for each in report.agents if each.took_part], time.time())
         if report.trace is not None:
             self._traces.append((name, report.trace))
         for text in (*read.warnings, *progress.warnings, *report.warnings):
             self._warn(text)
+        self._advise()
         check_labels(self._labels, {key: array.shape for key, array in report.outputs.items()})
         how = self.reader.found if read.picture is not None else None
         if report.check is not None and not report.check.passed:
@@ -178,6 +198,15 @@ class _Command:
             files["output"] = path
         self._show(name, report, progress.plan, path)
         return inference_document(report, self._labels, how, progress.plan, self._request.top, files)
+
+    def _advise(self) -> None:
+        """After the warnings: how devices without an agent get one."""
+        agents, advice = self._source.agents, hints.for_code("not-deployed", {})
+        if agents is None or advice is None or advice in self._said or self._console.quiet:
+            return
+        if any(isinstance(member, Absentee) and member.reason == NO_AGENT for member in agents.members):
+            self._said.add(advice)
+            self._console.marked("hint", advice)
 
     def _show(self, name: str, report: InferenceReport, plan: Plan | None, path: str | None) -> None:
         if self._console.quiet:
@@ -201,7 +230,7 @@ class _Command:
             self._console.note("")
         if plan is not None and (text := lines.kept(plan)):
             self._note_once(text)
-        figure, *explanation = lines.latency(report, embedded=True).splitlines()
+        figure, *explanation = lines.latency(report, embedded=self._source.agents is None).splitlines()
         self._console.note(figure)
         for text in explanation:
             self._note_once(text)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from cocoi_cli.codes.errors import UnknownSchemeError
 from cocoi_cli.codes.registry import schemes
-from cocoi_cli.errors import ConfigurationError, UsageError
+from cocoi_cli.errors import UsageError
+from cocoi_cli.fleet.agents import usable_agents
+from cocoi_cli.fleet.inventory import exists, load, locate, select
 from cocoi_cli.planning.defaults import LOCAL
 from cocoi_cli.planning.errors import BadSizeError, TooFewAgentsError
+from cocoi_cli.runtime.addresses import AgentAddress
 from cocoi_cli.runtime.options import BadOptionError
 
 if TYPE_CHECKING:
     from cocoi_cli.commands.infer import Request
+    from cocoi_cli.fleet.agents import Agents
+    from cocoi_cli.fleet.records import Inventory
 
 FORMATS = (".npz", ".png", ".json")
 
@@ -28,53 +34,72 @@ class BadOutputNameError(UsageError):
         super().__init__(f"`-o {output}`: {found}", output=output, found=found)
 
 
-class FleetFileError(ConfigurationError):
-    """A fleet file was named, and this release has none."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the agents of a request come from.
 
-    code: ClassVar[str] = "fleet-file"
+    Attributes:
+        embedded: How many to start on this machine; 0 for none of them.
+        inventory: The fleet file whose devices are used; None where none is.
+        agents: What connecting to them needs; None without a fleet file.
+    """
 
-    def __init__(self, path: str) -> None:
-        super().__init__(
-            f"fleet file `{path}`: this release runs embedded fleets only and reads no fleet file", path=path
-        )
+    embedded: int = 0
+    inventory: Inventory | None = None
+    agents: Agents | None = None
 
 
-def check_request(request: Request, default_agents: int) -> int:
-    """Refuse impossible options.
+def check_request(request: Request, default_agents: int) -> Source:
+    """Refuse impossible options, and decide which agents are meant.
 
     Args:
         request: What was typed.
-        default_agents: Agents of an embedded fleet when none are asked for.
-
-    Returns:
-        How many embedded agents to start; 0 for the scheme `local`.
+        default_agents: Agents of an embedded fleet when none are asked for and there is no fleet file.
 
     Raises:
-        FleetFileError: If a fleet file is named.
+        ConfigurationError: The fleet file that is named does not exist, or it or its keys are unfit.
+        NotDeployedError: No device of the fleet file has an agent.
         UnknownSchemeError: If no code family has this name.
         BadOptionError, BadSizeError, TooFewAgentsError: As they say.
     """
-    if request.fleet is not None:
-        raise FleetFileError(request.fleet)
-    agents = default_agents if request.embedded is None else request.embedded
-    if agents < 1:
-        raise BadOptionError("--embedded", agents, "a fleet has at least 1 agent")
+    if request.embedded is not None:
+        if request.embedded < 1:
+            raise BadOptionError("--embedded", request.embedded, "a fleet has at least 1 agent")
+        if request.fleet is not None:
+            raise BadOptionError("--embedded", request.embedded, f"`--fleet {request.fleet}` names other agents")
     if request.scheme != LOCAL and request.scheme not in schemes():
         raise UnknownSchemeError(request.scheme, (LOCAL, *schemes()))
     _check_code(request.n, request.k)
-    if request.scheme != LOCAL:
-        _check_agents(request, agents)
     if request.top < 1:
         raise BadOptionError("--top", request.top, "at least 1 class is shown")
     if not (math.isfinite(request.deadline) and request.deadline > 0):
         raise BadOptionError("--deadline", f"{request.deadline:g}", "seconds must be above 0")
     if request.kill < 0:
         raise BadOptionError("--kill", request.kill, "the number of agents cannot be below 0")
-    if request.kill and request.scheme == LOCAL:
-        raise BadOptionError("--kill", request.kill, "the scheme `local` has no agents")
+    if request.scheme == LOCAL:
+        if request.kill:
+            raise BadOptionError("--kill", request.kill, "the scheme `local` has no agents")
+        return Source()
+    if request.embedded is None and (request.fleet is not None or exists(None)):
+        return _deployed(request)
+    return _embedded(request, default_agents if request.embedded is None else request.embedded)
+
+
+def _embedded(request: Request, agents: int) -> Source:
+    _check_agents(request, agents)
     if request.kill > agents:
         raise BadOptionError("--kill", request.kill, f"the fleet has {agents} agents")
-    return 0 if request.scheme == LOCAL else agents
+    return Source(embedded=agents)
+
+
+def _deployed(request: Request) -> Source:
+    inventory = load(locate(request.fleet))
+    select(inventory, ())  # refuses a fleet without devices
+    if request.kill:
+        raise BadOptionError("--kill", request.kill, "only agents that `--embedded` has started are killed")
+    agents = usable_agents(inventory)
+    _check_agents(request, sum(isinstance(member, AgentAddress) for member in agents.members))
+    return Source(inventory=inventory, agents=agents)
 
 
 def _check_agents(request: Request, agents: int) -> None:

@@ -22,6 +22,8 @@ from cocoi_cli.planning.defaults import gain_limit
 from cocoi_cli.runtime.blocks import Blocks
 from cocoi_cli.runtime.events import (
     AgentLost,
+    AgentOccupied,
+    AgentReady,
     CancelWork,
     Codeword,
     ComputeLocally,
@@ -83,6 +85,7 @@ class Coordinator:
         self._clock = clock
         self._links: dict[str, Link] = {}
         self._session = Session(())
+        self._causes: dict[str, str] = {}  # why each lost agent was lost
         self._untold: list[str] = []  # losses between inferences, for the next one's warnings
         self._inference: Inference | None = None
         self._active: ActiveStage | None = None
@@ -272,6 +275,7 @@ class Coordinator:
 
     def lost(self, link: Link, cause: str) -> None:
         """A link broke; the links call this."""
+        self._causes[link.id] = cause
         inference, text = self._inference, f"{link.id} was lost: {cause}"
         if inference is None:
             self._untold.append(text)
@@ -279,6 +283,14 @@ class Coordinator:
             inference.lose(link.id)
             inference.warn(text)
         self._feed(AgentLost(link.id))
+
+    def occupied(self, agent: str) -> None:
+        """An agent is not ready for shares; those that it would be sent go to others."""
+        self._feed(AgentOccupied(agent))
+
+    def ready(self, agent: str) -> None:
+        """An agent can take shares, from this moment on if it could not before."""
+        self._feed(AgentReady(agent))
 
     def _deadline(self, inference: Inference) -> None:
         inference.overdue = True
@@ -450,7 +462,7 @@ class Coordinator:
             outputs=tensors,
             latency_s=latency_s,
             stages=tuple(row.report() for row in inference.rows),
-            agents=inference.agent_reports(self._session.living),
+            agents=inference.agent_reports(self._session.living, self._causes),
             warnings=tuple(inference.warnings),
             trace=inference.timeline.trace({agent: link.clock for agent, link in self._links.items()}),
         )

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import cocoi_agent
 from cocoi_cli.errors import FleetError, UsageError
+from cocoi_cli.runtime.addresses import AgentAddress
 from cocoi_cli.runtime.trust import Identity, make_identity
 
 if TYPE_CHECKING:
@@ -51,16 +52,6 @@ class FleetSizeError(UsageError):
         super().__init__(
             f"an embedded fleet has 1 to {MOST_AGENTS} agents, not {agents}", agents=agents, most=MOST_AGENTS
         )
-
-
-@dataclass(frozen=True, slots=True)
-class AgentAddress:
-    """Where an agent listens and which certificate it must show."""
-
-    id: str
-    host: str
-    port: int
-    certificate: Path
 
 
 @dataclass(slots=True)

@@ -76,6 +76,20 @@ class AgentLost:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentOccupied:
+    """The agent does something else, and can take no share until `AgentReady`."""
+
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentReady:
+    """The agent is free of what it was occupied with; it may not have been."""
+
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
 class HostComputed:
     """The host has computed these shares itself."""
 
@@ -107,6 +121,8 @@ Event = (
     | StripArrived
     | StripFailed
     | AgentLost
+    | AgentOccupied
+    | AgentReady
     | HostComputed
     | DeadlinePassed
     | RequestCancelled

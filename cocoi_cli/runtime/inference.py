@@ -277,12 +277,13 @@ class Inference:
             sent.work.counts.late += 1
             self.tallies[agent].late += 1
 
-    def agent_reports(self, living: frozenset[str]) -> tuple[AgentReport, ...]:
-        """One row per agent, in fleet order."""
+    def agent_reports(self, living: frozenset[str], causes: Mapping[str, str]) -> tuple[AgentReport, ...]:
+        """One row per agent, in fleet order; `causes` says why each of the others was lost."""
         return tuple(
             AgentReport(
                 *(agent, "up" if agent in living else "lost"),
                 *(tally.used, tally.late, tally.cancelled, tally.failed, tally.bytes_out, tally.bytes_in),
+                causes.get(agent, ""),
             )
             for agent, tally in self.tallies.items()
         )

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import ssl
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from cocoi_agent.transport import ConnectError, Connection, OnLost, OnMessage, c
 from cocoi_agent.wire.limits import DEFAULT_MAX_TAIL, PROTOCOL_VERSIONS, Limits
 from cocoi_agent.wire.messages import (
     Answer,
+    AskVitals,
     Binding,
     Bye,
     Credit,
@@ -38,6 +41,7 @@ from cocoi_agent.wire.messages import (
     Run,
     Skip,
     Stored,
+    Vitals,
     Welcome,
 )
 from cocoi_agent.wire.tensors import describe
@@ -45,7 +49,6 @@ from cocoi_cli.errors import FleetError
 from cocoi_cli.runtime.inference import Clock
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Mapping, Sequence
 
     from cocoi_cli.runtime.inference import LinkOwner
@@ -58,23 +61,36 @@ HEARTBEAT_S = 2.0
 MISSED_BEATS = 4  # the agent answers pings while it computes, so silence this long means it is gone or frozen
 CLOCK_PROBES = 3
 UNKNOWN_PROGRAM = "unknown-program"  # code of a refusal, docs/protocol.md
+STRANGER = "it shows another certificate than the fleet's"
+HUNG_UP = "it hung up at the greeting"
 
 
 class LinkError(FleetError):
-    """An agent cannot be reached, refused us, or broke off."""
+    """An agent cannot be reached, refused us, or broke off.
+
+    Attributes:
+        agent: Its name in the fleet.
+        cause: Why, as it stands after a colon.
+        kind: `down`; `refused` where one side does not trust the other, or the agent says no; `version`.
+    """
 
     code: ClassVar[str] = "agent-unreachable"
 
-    def __init__(self, agent: str, where: str, cause: str) -> None:
-        super().__init__(f"cannot use agent `{agent}` at {where}: {cause}", agent=agent, address=where, cause=cause)
+    def __init__(self, agent: str, where: str, cause: str, *, kind: str = "down") -> None:
+        message = f"cannot use agent `{agent}` at {where}: {cause}"
+        super().__init__(message, agent=agent, address=where, cause=cause, kind=kind)
         self.agent = agent
         self.cause = cause
+        self.kind = kind
 
 
 class VersionError(LinkError):
     """The agent talks no protocol version that this host talks."""
 
     code: ClassVar[str] = "version"
+
+    def __init__(self, agent: str, where: str, cause: str) -> None:
+        super().__init__(agent, where, cause, kind="version")
 
 
 class AgentFaultError(LinkError):
@@ -83,7 +99,7 @@ class AgentFaultError(LinkError):
     code: ClassVar[str] = "agent-fault"
 
     def __init__(self, agent: str, where: str, fault: Fault) -> None:
-        super().__init__(agent, where, f"{fault.message or fault.code} (`{fault.code}`)")
+        super().__init__(agent, where, f"{fault.message or fault.code} (`{fault.code}`)", kind="refused")
         self.details["fault"] = fault.code
         self.fault = fault.code
 
@@ -96,7 +112,14 @@ class Connector(Protocol):
         ...
 
 
-def tcp(host: str, port: int, context: ssl.SSLContext | None, *, receive_buffer: int | None = None) -> Connector:
+def tcp(
+    host: str,
+    port: int,
+    context: ssl.SSLContext | None,
+    *,
+    receive_buffer: int | None = None,
+    timeout_s: float | None = None,
+) -> Connector:
     """Connect over TCP.
 
     Args:
@@ -104,6 +127,7 @@ def tcp(host: str, port: int, context: ssl.SSLContext | None, *, receive_buffer:
         port: Its port.
         context: TLS with pinned certificates; None only where the fleet says `security = "none"`.
         receive_buffer: Bytes of the socket's receive buffer, against incast; None leaves it to the kernel.
+        timeout_s: For connection and handshake; None for `CONNECT_TIMEOUT_S`.
     """
 
     async def connector(on_message: OnMessage, on_lost: OnLost, /) -> Connection:
@@ -115,7 +139,7 @@ def tcp(host: str, port: int, context: ssl.SSLContext | None, *, receive_buffer:
             on_lost=on_lost,
             limits=Limits(),
             receive_buffer=receive_buffer,
-            timeout_s=CONNECT_TIMEOUT_S,
+            timeout_s=CONNECT_TIMEOUT_S if timeout_s is None else timeout_s,
         )
 
     return connector
@@ -191,7 +215,8 @@ class AgentLink:
         try:
             self._connection = await connector(self._received, self._lost)
         except ConnectError as error:
-            raise LinkError(self.id, self._where, error.reason) from error
+            kind = "refused" if isinstance(error.__cause__, ssl.SSLCertVerificationError) else "down"
+            raise LinkError(self.id, self._where, _unconnected(error), kind=kind) from error
         self._is_open = True
         software = f"cocoi {cocoi_agent.__version__}"
         hello = Hello(PROTOCOL_VERSIONS, software, (), "host", DEFAULT_MAX_TAIL, ANSWER_CREDIT_BYTES)
@@ -240,6 +265,16 @@ class AgentLink:
             await self._ask("loaded", program.id, load)
             self._loaded.add(program.id)
         return sent
+
+    async def vitals(self) -> Vitals:
+        """Ask how the device and the agent are.
+
+        Raises:
+            LinkError: It broke off or stayed silent.
+        """
+        vitals = await self._ask("vitals", "", AskVitals())
+        assert isinstance(vitals, Vitals)  # noqa: S101 - `_ask` waits for just that
+        return vitals
 
     def send_share(
         self,
@@ -366,7 +401,7 @@ class AgentLink:
             case Credit():
                 self._credit += message.bytes
                 self._release()
-            case Welcome() | Missing():
+            case Welcome() | Missing() | Vitals():
                 self._resolve((message.word, ""), message)
             case Stored():
                 self._resolve((message.word, message.hash), message)
@@ -408,7 +443,12 @@ class AgentLink:
         self._fail_waiting(error)
 
     def _lost(self, _: Connection, cause: Exception | None) -> None:
-        self._break_off(self._last_words or _spoken(cause))
+        ended = cause is None or isinstance(cause, ssl.SSLError | ConnectionError)
+        if self._welcome is None and not self._last_words and ended:
+            # A refused TLS 1.3 client has seen its handshake succeed; the alert comes after it, or is lost.
+            self._break_off(HUNG_UP, kind="refused")
+        else:
+            self._break_off(self._last_words or _spoken(cause))
 
     # --- bookkeeping --------------------------------------------------------------------
 
@@ -435,11 +475,11 @@ class AgentLink:
             if not future.done():
                 future.set_exception(error)
 
-    def _break_off(self, cause: str) -> None:
+    def _break_off(self, cause: str, *, kind: str = "down") -> None:
         if not self._is_open:
             return
         self._is_open = False
-        self._fail_waiting(LinkError(self.id, self._where, cause))
+        self._fail_waiting(LinkError(self.id, self._where, cause, kind=kind))
         if self._connection is not None:
             self._connection.close()
         if self._welcome is not None:  # before that, `open` raises instead
@@ -450,7 +490,20 @@ def _spoken(cause: Exception | None) -> str:
     """Why a connection ended, as it stands inside a sentence."""
     if cause is None:
         return "the connection was closed"
-    text = (cause.strerror if isinstance(cause, OSError) else None) or str(cause) or type(cause).__name__
+    return _lower((cause.strerror if isinstance(cause, OSError) else None) or str(cause) or type(cause).__name__)
+
+
+def _unconnected(error: ConnectError) -> str:
+    """Why no connection was made; asyncio hides the system's words behind its own."""
+    cause = error.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return STRANGER
+    if error.kind in {"refused", "unreachable"} and isinstance(cause, OSError) and cause.errno is not None:
+        return _lower(os.strerror(cause.errno))
+    return _lower(error.reason)
+
+
+def _lower(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 

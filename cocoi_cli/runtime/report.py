@@ -60,13 +60,14 @@ class AgentReport:
 
     Attributes:
         id: Name in the fleet (`agent-1`, ...).
-        state: `up`, `lost` or `killed` at the end of the inference.
+        state: `up`, `lost` or `killed` at the end of the inference; `down` or `drained` where it took no part.
         used: Answers that were used.
         late: Answers that came too late.
         cancelled: Shares that were skipped or cancelled before they were computed.
         failed: Shares that the agent answered with an error.
         bytes_out: Tensor bytes sent to it.
         bytes_in: Tensor bytes received from it.
+        reason: Why it is not `up`; empty where it is.
     """
 
     id: str
@@ -77,6 +78,12 @@ class AgentReport:
     failed: int
     bytes_out: int
     bytes_in: int
+    reason: str = ""
+
+    @property
+    def took_part(self) -> bool:
+        """Whether it was up when the inference began."""
+        return self.state in {"up", "lost", "killed"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ Theory of operation (docs/methods.md, "Pulled strips"):
 * A share whose home is gone may be computed by any living agent (resend). Where no
   agent can help any more, or the deadline has passed, the host computes.
 * A running convolution cannot be stopped: an agent stays busy until it has answered
-  or refused each share it holds, whether or not somebody still wants it.
+  or refused each share it holds, whether or not somebody still wants it. One that is
+  occupied otherwise (it still takes weights) counts as busy with an unwanted share.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from typing import TYPE_CHECKING, assert_never
 from cocoi_cli.runtime.codewords import HOPELESS, Group, Need, Open
 from cocoi_cli.runtime.events import (
     AgentLost,
+    AgentOccupied,
+    AgentReady,
     CancelWork,
     ComputeLocally,
     DeadlinePassed,
@@ -49,6 +52,7 @@ from cocoi_cli.runtime.events import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+OTHER_WORK = (-1, -1)  # stands among an agent's shares for what is no share; codewords begin at 0
 HARMLESS = frozenset({"cancelled", "skipped", "expired"})  # an agent that drops what it was told to drop did not fail
 
 
@@ -103,6 +107,10 @@ class Session:
                 self._failed(event)
             case AgentLost():
                 self._lost(event.agent)
+            case AgentOccupied():
+                self._busy[event.agent][OTHER_WORK] = now
+            case AgentReady():
+                self._busy[event.agent].pop(OTHER_WORK, None)
             case HostComputed():
                 self._host_computed(event, out)
             case DeadlinePassed():

@@ -41,7 +41,7 @@ def plural(count: int, noun: str) -> str:
 def latency(report: InferenceReport, *, embedded: bool) -> str:
     """What the inference took, beside what this machine takes alone, and who is faster."""
     took, alone = report.latency_s, report.baseline_s
-    if not report.agents:
+    if not any(agent.took_part for agent in report.agents):
         return f"latency {seconds(took)} on this machine alone; plain ONNX Runtime {seconds(alone)}"
     text = f"latency {seconds(took)}; this machine alone {seconds(alone)}"
     if alone <= 0 or took <= 0:

@@ -101,7 +101,14 @@ class PlainProgress(SilentProgress):
 class LiveProgress(SilentProgress):
     """A bar over the stages and the strips of the current one; it is gone at the end of the `with` block."""
 
-    def __init__(self, console: Console, write: Callable[[str], None], warn: Callable[[str], None] = _silent) -> None:
+    def __init__(
+        self,
+        console: Console,
+        write: Callable[[str], None],
+        warn: Callable[[str], None] = _silent,
+        *,
+        opening: str = "starting agents",
+    ) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415  (terminals only)
 
         super().__init__()
@@ -115,7 +122,7 @@ class LiveProgress(SilentProgress):
             console=console,
             transient=True,
         )
-        self._task: TaskID = self._bar.add_task("starting agents", total=None, note="")
+        self._task: TaskID = self._bar.add_task(opening, total=None, note="")
         self._stages = 0
 
     def __enter__(self) -> Self:

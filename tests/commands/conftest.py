@@ -132,6 +132,16 @@ def fixed_terminal(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def folders(monkeypatch, tmp_path_factory):
+    """A user without a fleet: file, keys and cache are looked for in a folder of this test."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("COCOI_FLEET", str(home / "fleet.toml"))
+    monkeypatch.setenv("COCOI_DATA", str(home / "data"))
+    monkeypatch.setenv("COCOI_CACHE", str(home / "cache"))
+    return home
+
+
 @pytest.fixture
 def fleet(monkeypatch) -> FakeFleet:
     fake = FakeFleet()

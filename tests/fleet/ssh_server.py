@@ -239,8 +239,12 @@ class FakeDevice:
             await asyncio.gather(feeding, return_exceptions=True)
             child.stdin.close()
             process.signal_received("KILL")
-            await child.wait()
-            self.running.discard(child)
+            try:
+                await child.wait()
+            finally:
+                # Cut off in the middle, pipes may still be open; `Process` itself has no way to close them.
+                child._transport.close()  # type: ignore[attr-defined]
+                self.running.discard(child)
 
     async def _feed(self, source: asyncssh.SSHReader[bytes], target: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncssh.Error):

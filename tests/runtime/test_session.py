@@ -12,6 +12,8 @@ import pytest
 from cocoi_cli.codes.code import Array, Decoded
 from cocoi_cli.runtime.events import (
     AgentLost,
+    AgentOccupied,
+    AgentReady,
     CancelWork,
     Codeword,
     ComputeLocally,
@@ -351,3 +353,49 @@ def test_a_survivor_that_never_lets_go_is_given_up_by_a_host_that_may_help() -> 
     session.handle(AgentLost("a0"), 0.4)
     assert session.handle(stage(AnyK(2, 1), 1, group=2, first=2), 0.5) == [WakeAt(1.0)]
     assert session.handle(TimePassed(), 1.0) == [ComputeLocally(2, (0,))]
+
+
+# --- agents that do something else -----------------------------------------------------------
+
+
+def shares_of(out: Sequence[Instruction]) -> dict[str, int]:
+    return {agent: share for agent, _, share in sent(out)}
+
+
+def test_an_occupied_agent_gets_nothing_and_others_take_its_share() -> None:
+    session = Session(AGENTS[:4])
+    assert session.handle(AgentOccupied("a1"), 0.0) == []
+    shares = shares_of(session.handle(stage(AnyK(4, 4), 1), 0.0))
+    assert set(shares) == {"a0", "a2", "a3"}
+    session.handle(StripArrived("a0", 0, shares["a0"]), 0.1)
+    session.handle(StripArrived("a2", 0, shares["a2"]), 0.1)
+    # Its own share is the one that is left to do: whoever is free computes it, without waiting for its home.
+    again = {each.share for each in session.handle(TimePassed(), 0.1) if isinstance(each, SendShare)}
+    held = {share for _, share in session._open[0].flying}
+    assert 1 in again | held
+
+
+def test_an_agent_that_becomes_ready_is_given_work_at_once() -> None:
+    session = Session(AGENTS[:4])
+    session.handle(AgentOccupied("a1"), 0.0)
+    first = shares_of(session.handle(stage(AnyK(4, 3), 6), 0.0))
+    assert "a1" not in first
+    assert set(shares_of(session.handle(AgentReady("a1"), 0.01))) == {"a1"}
+    assert session.handle(AgentReady("a1"), 0.02) == []
+
+
+def test_when_all_agents_are_occupied_the_host_computes_after_a_while() -> None:
+    session = Session(AGENTS[:2])
+    for agent in AGENTS[:2]:
+        session.handle(AgentOccupied(agent), 0.0)
+    out = session.handle(stage(AnyK(2, 1), 1), 0.0)
+    assert [type(each) for each in out] == [WakeAt]
+    assert [type(each) for each in session.handle(TimePassed(), out[0].moment_s)] == [ComputeLocally]
+
+
+def test_an_occupied_agent_that_is_lost_stays_lost() -> None:
+    session = Session(AGENTS[:2])
+    session.handle(AgentOccupied("a0"), 0.0)
+    session.handle(AgentLost("a0"), 0.0)
+    assert session.handle(AgentReady("a0"), 0.0) == []
+    assert set(shares_of(session.handle(stage(AnyK(2, 1), 1), 0.0))) == {"a1"}

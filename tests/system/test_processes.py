@@ -16,7 +16,7 @@ import pytest
 
 from cocoi_cli.api import Fleet, Options
 from cocoi_cli.model.network import LoadedModel
-from cocoi_cli.runtime import engine
+from cocoi_cli.runtime import connecting
 from cocoi_cli.runtime.embedded import AgentStartError
 from cocoi_cli.runtime.link import LinkError, tcp
 from cocoi_cli.runtime.report import InferenceReport, StageReport
@@ -208,7 +208,7 @@ def test_agents_that_do_not_start_leave_nothing_behind(temporary, monkeypatch) -
 
 
 def test_a_host_that_cannot_connect_leaves_nothing_behind(temporary, monkeypatch) -> None:
-    monkeypatch.setattr(engine, "tcp", lambda host, _port, context: tcp(host, 1, context))
+    monkeypatch.setattr(connecting, "tcp", lambda host, _port, context: tcp(host, 1, context))
     with pytest.raises(LinkError, match=r"cannot use agent `agent-\d`") as raised:
         Fleet.embedded(2).__enter__()
     assert raised.value.exit_status == 4
@@ -311,7 +311,8 @@ def test_the_answer_survives_the_loss_of_n_minus_k_agents(commands, network, kil
     assert status == 0, document
     assert document["check"]["passed"]
     assert [agent["state"] for agent in document["agents"]].count("killed") == kill
-    assert len(document["warnings"]) == kill
+    # With few answers needed, the last one may be decoded before every loss is noticed.
+    assert 0 < len(document["warnings"]) <= kill
 
 
 def test_the_answer_survives_the_loss_of_all_agents_with_a_warning(commands, network) -> None:
