@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 HERE = Path(sysconfig.get_paths()["purelib"])
-SHIPPED = ("data/models/roadsigns.onnx", "data/models/samples/stop.png", "data/systemd/cocoi-agent.service")
+SHIPPED = (
+    *("data/models/roadsigns.onnx", "data/models/samples/stop.png"),
+    *("data/systemd/cocoi-agent.service", "data/systemd/cocoi-agent-user.service", "data/requirements/agent.txt"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,17 +65,21 @@ def test_an_installation_starts_and_finds_what_is_shipped(
     environment = Environment(tmp_path / "venv", visible=HERE)
     environment.install(*ways[way]())
 
-    names = "shipped_model", "shipped_samples", "unit_file"
+    names = "shipped_model", "shipped_samples", "unit_file", "agent_requirements"
     found = environment.run("-c", f"from cocoi_cli.shipped import *\nfor f in {', '.join(names)}: print(f())").split()
 
-    model, samples, unit = map(Path, found)
+    model, samples, unit, requirements = map(Path, found)
     home = repository if way == "editable" else environment.packages
-    assert all(path.is_relative_to(home) for path in (model, samples, unit))
+    assert all(path.is_relative_to(home) for path in (model, samples, unit, requirements))
     assert model.read_bytes() == (repository / "models" / "roadsigns.onnx").read_bytes()
     assert {path.name for path in samples.iterdir()} == {
         path.name for path in (repository / "models/samples").iterdir()
     }
-    assert unit.read_text(encoding="utf-8").startswith("[Unit]")
+    assert "[Unit]" in unit.read_text(encoding="utf-8")
+    assert "onnxruntime==" in requirements.read_text(encoding="utf-8")
+    # What a device gets is made of the installed package, without a build backend or a checkout.
+    wheel = "from cocoi_cli.fleet.agent_wheel import agent_wheel; print(agent_wheel().name)"
+    assert environment.run("-c", wheel).startswith("cocoi_agent-")
     assert "infer" in environment.run("-m", "cocoi_cli", "--help")
     assert (environment.folder / "bin" / "cocoi").exists()
 
