@@ -275,7 +275,10 @@ _PLAIN = {
         "do not use this device until it has new host keys: `sudo ssh-keygen -A` on it, after removing the old"
     ),
     "known-hosts-not-writable": "make the file writable, or add the key yourself with `ssh`",
-    "wrong-device": "another device has this address now: `cocoi fleet discover` looks for the right one",
+    "wrong-device": (
+        "a card that was written anew: `cocoi fleet remove` it, then `cocoi fleet add`; "
+        "else another device has this address now, and `cocoi fleet discover` looks for the right one"
+    ),
     "password-needed": "run it on a terminal, or name a file: `--password-file FILE`",
     "password-file": "put the password, and nothing else, into the first line of the file",
     "sudo-refused": "add the user to the group `sudo` there, or install without root: `cocoi deploy --user`",

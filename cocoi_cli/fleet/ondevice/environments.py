@@ -25,7 +25,6 @@ _PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY"
 # Everybody's settings are kept out.
 _PIP = (
     "install",
-    "--isolated",
     "--no-cache-dir",
     "--no-input",
     "--no-warn-script-location",
@@ -72,7 +71,9 @@ def install(folder: Path, wheels: Path, names: list[str], requirements: Path, *,
         raise Failure("missing-wheel", "no wheel of pip was named", name="pip")
     _tell("fetching and installing packages" if online else f"installing {len(names) - 1} wheels")
     command = [str(folder / "bin/python"), "-B", str(wheels / carried[0] / "pip"), *_PIP]
-    command += [*([] if online else ["--no-index"]), "--find-links", str(wheels), "--requirement", str(requirements)]
+    # Online, the device's own settings say which index and mirror; the hashes hold either way.
+    command += [*([] if online else ["--isolated", "--no-index"]), "--find-links", str(wheels)]
+    command += ["--requirement", str(requirements)]
     status, text = _run(command, folder, online=online)
     if status:
         raise _failure("pip-failed", "pip could not install the wheels", text, status=status)
@@ -133,9 +134,10 @@ def _environment(work: Path, *, online: bool) -> dict[str, str]:
         "LC_ALL": "C.UTF-8",
         "HOME": str(work),
         "TMPDIR": str(work),
-        "PIP_CONFIG_FILE": os.devnull,
     }
-    if online:
+    if not online:
+        own["PIP_CONFIG_FILE"] = os.devnull
+    else:
         own.update({name: os.environ[name] for name in _PROXIES if name in os.environ})
     return own
 
