@@ -13,6 +13,8 @@ import textwrap
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, TextIO
 
+from cocoi_cli.visible import escaped, harmless
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
@@ -41,16 +43,16 @@ class Console:
     def result(self, text: str) -> None:
         """An answer, for people: standard output, unless a document is going there."""
         if not self.json:
-            _put(sys.stdout, text + "\n")
+            _put(sys.stdout, harmless(text) + "\n")
 
     def document(self, text: str) -> None:
         """A JSON document on standard output."""
-        _put(sys.stdout, text)
+        _put(sys.stdout, escaped(text))
 
     def note(self, text: str) -> None:
         """Something worth knowing, if the user wants to know."""
         if not self.quiet:
-            _put(sys.stderr, text + "\n")
+            _put(sys.stderr, harmless(text) + "\n")
 
     def warning(self, text: str) -> None:
         """Something the user should know."""
@@ -60,6 +62,7 @@ class Console:
         """A line that begins with a coloured `error:`, `warning:` or `hint:`."""
         start, end = (_MARKS[word], _END) if colorful(sys.stderr) else ("", "")
         indent = " " * (len(word) + 2)
+        text = harmless(text)
         broken = _wrapped(text, len(indent)) if sys.stderr.isatty() else text.split("\n")
         _put(sys.stderr, f"{start}{word}:{end} " + f"\n{indent}".join(broken) + "\n")
 
@@ -117,7 +120,7 @@ class Console:
         with console.capture() as captured:
             console.print(table)
         # Rich fills the last column with blanks, which only hurts when output is copied or compared.
-        _put(stream, "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+        _put(stream, "".join(f"{line.rstrip()}\n" for line in harmless(captured.get()).splitlines()))
 
     @staticmethod
     def _rich(stream: TextIO) -> RichConsole:

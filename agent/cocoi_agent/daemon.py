@@ -13,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from cocoi_agent.bounds import BoundError, bound_data
+from cocoi_agent.connection import address_text
 from cocoi_agent.journal import Journal, Level
 from cocoi_agent.notify import Notifier
 from cocoi_agent.selftest import SelfTestFailedError, self_test
@@ -44,7 +45,8 @@ def run(options: Options) -> int:
         return 3
     except OSError as error:
         reason = error.strerror or error
-        journal.say(Level.ERROR, f"error: cannot listen on {options.host}:{options.port}: {reason}")
+        where = address_text((options.host, options.port))
+        journal.say(Level.ERROR, f"error: cannot listen on {where}: {reason}")
         return 3
     except KeyboardInterrupt:
         return 130
@@ -90,9 +92,12 @@ async def _serve(options: Options, journal: Journal) -> None:
     _handle_signals(options, stop, renew)
     service = await open_service(options, journal, Notifier())
     _announce(options, service)
-    tasks = [asyncio.create_task(service.look_after()), asyncio.create_task(_renew_when_told(service, renew))]
+    work = (stop.wait(), service.look_after(), _renew_when_told(service, renew))
+    tasks = [asyncio.create_task(each) for each in work]
     try:
-        await stop.wait()
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()  # what broke must not go on half: revoked certificates would be admitted for ever
     finally:
         for task in tasks:
             task.cancel()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import onnxruntime
 
 from cocoi_agent import __version__
+from cocoi_agent.connection import address_text
 from cocoi_agent.engine import Engine
 from cocoi_agent.journal import Journal, Kind, Level
 from cocoi_agent.listening import interface_addresses, moved_to
@@ -48,7 +49,8 @@ class Service:
         """Say that the agent takes connections."""
         options = self._options
         protection = "mutual TLS" if options.secure else "no protection"
-        text = f"{options.name} listens on {self._server.host}:{self.port} with {protection}"
+        where = address_text((self._server.host, self.port))
+        text = f"{options.name} listens on {where} with {protection}"
         text += f" (cocoi-agent {__version__}, ONNX Runtime {onnxruntime.__version__})"
         if not options.secure and (options.cert or options.key or options.peer):
             text += ": --security none, the certificates given are not read"

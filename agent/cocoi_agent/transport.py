@@ -22,7 +22,9 @@ from cocoi_agent.connection import (
     OnLost,
     OnMessage,
     TransportError,
+    address_text,
 )
+from cocoi_agent.listening import is_numeric
 from cocoi_agent.server import HANDSHAKE_S, OnRefused, Server, serve
 from cocoi_agent.trust import TrustError, agent_context, host_context
 
@@ -60,7 +62,7 @@ class ConnectError(TransportError):
     code: ClassVar[str] = "connect"
 
     def __init__(self, kind: str, host: str, port: int, reason: str) -> None:
-        super().__init__(f"cannot connect to {host}:{port}: {reason}")
+        super().__init__(f"cannot connect to {address_text((host, port))}: {reason}")
         self.kind = kind
         self.host = host
         self.port = port
@@ -129,7 +131,10 @@ async def _open_socket(
     loop: asyncio.AbstractEventLoop, host: str, port: int, receive_buffer: int | None
 ) -> socket.socket:
     """A connected, non-blocking socket to the first address that accepts."""
-    addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    if is_numeric(host):  # at once: the loop's few threads may all be waiting for names
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    else:
+        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     last: OSError = OSError(errno.EADDRNOTAVAIL, "the name has no address")
     for family, kind, protocol, _, address in addresses:
         sock = socket.socket(family, kind, protocol)

@@ -103,6 +103,8 @@ class _Terminal:
         """Ask whether a host key is the right one; only a clear yes is one."""
         with self._console.around_questions():
             self._console.warning(f"`{device}` is contacted for the first time; its host key is {fingerprint}")
+            # What was typed ahead cannot be an answer to a fingerprint that nobody had seen.
+            _forget_typed(sys.stdin)
             answer = ""
             while answer not in _ANSWERS:
                 answer = (await self._line("is that the key of this device? [y/N] ")).strip().lower() or "no"
@@ -124,6 +126,12 @@ class _Terminal:
             signal.raise_signal(signal.SIGINT)
             await asyncio.Event().wait()  # until that cancels us
         return typed.decode(sys.stdin.encoding or "utf-8", "replace").rstrip("\r\n")
+
+
+def _forget_typed(stream: TextIO) -> None:
+    import termios  # noqa: PLC0415  (where there is a terminal, there is this module)
+
+    termios.tcflush(stream, termios.TCIFLUSH)
 
 
 @contextmanager

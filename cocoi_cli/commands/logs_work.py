@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from cocoi_cli.commands.contacting import access
 from cocoi_cli.commands.outcomes import report_failures
@@ -17,13 +18,16 @@ from cocoi_cli.fleet.inventory import load, locate, select
 from cocoi_cli.views.logs import line_document, line_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from cocoi_cli.commands.options import Way
     from cocoi_cli.fleet.access import Access
     from cocoi_cli.fleet.logs import LogLine
     from cocoi_cli.fleet.records import Device
     from cocoi_cli.fleet.remote import Remote
+
+SETTLE_S: Final = 2.0
+"""Seconds in which lines are gathered at first: every device begins with its last lines, when it has been reached."""
 
 
 def run(names: Sequence[str], way: Way, *, follow: bool, lines: int, since: str | None) -> int:
@@ -67,9 +71,23 @@ def _follow(
             report_failures(console, {device.name: error})
             raise
 
-    async def all_devices() -> Mapping[str, CocoiError | None]:
-        return await each(devices, entry, work)
+    async def settle() -> None:
+        with show.held():
+            await asyncio.sleep(SETTLE_S)
 
+    async def all_devices() -> Mapping[str, CocoiError | None]:
+        following, settling = asyncio.create_task(each(devices, entry, work)), asyncio.create_task(settle())
+        try:
+            await asyncio.wait({following, settling}, return_when=asyncio.FIRST_COMPLETED)
+            if settling.done():
+                settling.result()  # nobody may be reading any more
+            return await following
+        finally:
+            following.cancel()
+            settling.cancel()
+            await asyncio.gather(following, settling, return_exceptions=True)
+
+    console.around_questions = show.held
     try:
         results = asyncio.run(all_devices())
     except KeyboardInterrupt:
@@ -79,15 +97,32 @@ def _follow(
 
 
 class _Shower:
-    """Writes lines as they come."""
+    """Writes lines as they come, or by their time if they came while they were held."""
 
     def __init__(self, console: Console, width: int) -> None:
         self._console = console
         self._width = width
         self._color = colorful(sys.stdout)
+        self._holds = 0
+        self._held: list[LogLine] = []
 
     def __call__(self, line: LogLine) -> None:
-        if self._console.json:
+        if self._holds:
+            self._held.append(line)
+        elif self._console.json:
             self._console.document(json.dumps(line_document(line)) + "\n")
         else:
             self._console.result(line_text(line, self._width, color=self._color))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep lines back for a while: a question must not be buried under them."""
+        self._holds += 1
+        try:
+            yield
+        finally:
+            self._holds -= 1
+            if not self._holds:
+                lines, self._held = sorted(self._held, key=lambda line: line.time_s), []
+                for line in lines:
+                    self(line)

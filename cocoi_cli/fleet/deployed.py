@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from cocoi_cli.fleet.errors import DeviceError
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from cocoi_cli.fleet.findings import Finding
     from cocoi_cli.fleet.health import Health
     from cocoi_cli.fleet.records import Install
+
+
+_OWN: Final = {"device", "stage", "cause", "version", "reason", "message", "self"}
+"""Details that the error of a rollback has itself, or that no error may have."""
 
 
 class Watch(Protocol):
@@ -107,4 +111,4 @@ class Deployed:
 
 def _more(cause: CocoiError) -> dict[str, object]:
     """What the cause knows beyond its sentence: output, status, signal."""
-    return {key: value for key, value in cause.details.items() if key not in {"device", "stage", "cause", "version"}}
+    return {key: value for key, value in cause.details.items() if key not in _OWN}

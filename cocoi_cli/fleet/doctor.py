@@ -6,6 +6,7 @@ A repair is the very command that its question shows. The clock of a device is n
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 import cocoi_agent
@@ -112,7 +113,10 @@ def _repair(device: str, finding: Finding) -> Repair | None:
     details = finding.details
     match finding.code:
         case "wifi-power-save":
-            what, command = "switch Wi-Fi power save off", f"iw dev {details['interface']} set power_save off"
+            what, command = (
+                "switch Wi-Fi power save off",
+                f"iw dev {quote(str(details['interface']))} set power_save off",
+            )
         case "slow-governor":
             what, command = "set the governor `performance`", f"echo performance | tee {_GOVERNORS}"
         case "agent-down" | "agent-deaf" if finding.fix == "safe":
@@ -128,10 +132,11 @@ def _repair(device: str, finding: Finding) -> Repair | None:
 
 def _remove_test(folder: str) -> str:
     """Stop the test's unit and remove it with what systemd made for it."""
+    unit = quote(f"{folder}/{TRIAL_UNIT}")
     if folder.startswith("/run/user/"):
-        return f"{_OWN} stop {TRIAL_UNIT}; rm -f {folder}/{TRIAL_UNIT}; {_OWN} daemon-reload"
+        return f"{_OWN} stop {TRIAL_UNIT}; rm -f {unit}; {_OWN} daemon-reload"
     made = f"/var/lib/private/{TRIAL} /var/lib/{TRIAL} /run/private/{TRIAL} /run/{TRIAL} /run/{TRIAL}.out"
-    return f"systemctl stop {TRIAL_UNIT}; rm -rf {folder}/{TRIAL_UNIT} {made}; systemctl daemon-reload"
+    return f"systemctl stop {TRIAL_UNIT}; rm -rf {unit} {made}; systemctl daemon-reload"
 
 
 def _compared(

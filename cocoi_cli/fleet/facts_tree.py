@@ -1,7 +1,7 @@
 """From what a device tells in JSON to the records of `facts`. Pure.
 
 A device tells what it can: whatever is absent, or of another kind than expected, becomes
-None or empty.
+None or empty, and so do numbers out of all proportion. Texts are of one line.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from cocoi_cli.fleet.facts import DeviceFacts, Disk, Installed, Interface, Interpreter, Listener, Unit
 from cocoi_cli.planning.profile import Condition
+from cocoi_cli.visible import one_line
 
 if TYPE_CHECKING:
     from cocoi_cli.fleet.records import Install
@@ -22,6 +23,8 @@ HELPERS: Final = ("reading", "hardware", "network", "software")
 
 # What `dpkg` calls a userland, and what wheels do.
 _ARCHITECTURES: Final = {"arm64": "aarch64", "amd64": "x86_64"}
+_LARGEST: Final = 1 << 63  # no quantity of a device is as large, and no calculation with it fails
+_LARGEST_PART: Final = 10_000  # of a version
 _PROCESSORS: Final = {"0xd03": "Cortex-A53", "0xd08": "Cortex-A72", "0xd0b": "Cortex-A76"}
 
 
@@ -116,16 +119,20 @@ def _architecture(system: Tree, bits: int | None) -> str | None:
 
 def _libc(system: Tree) -> tuple[int, int] | None:
     match system.get("libc"):
-        case [int(major), int(minor)]:
+        case [int(major), int(minor)] if 0 <= major < _LARGEST_PART and 0 <= minor < _LARGEST_PART:
             return major, minor
         case _:
             return None
 
 
 def _interpreter(tree: Tree) -> Interpreter:
-    version = tuple(number for number in tree.get("version") or () if isinstance(number, int))
+    told = tree.get("version")
+    numbers = told if isinstance(told, list) else []
+    version = tuple(number for number in numbers if isinstance(number, int) and 0 <= number < _LARGEST_PART)
     venv, ssl = _get(tree, "venv", bool), _get(tree, "ssl", bool)
-    return Interpreter(_get(tree, "path", str) or "python3", version, _get(tree, "bits", int), venv, ssl)
+    # Without two numbers nobody knows which it is.
+    known = version if len(version) == len(numbers) > 1 else ()
+    return Interpreter(_get(tree, "path", str) or "python3", known, _get(tree, "bits", int), venv, ssl)
 
 
 def _installed(tree: Tree, services: Tree) -> tuple[Installed, ...]:
@@ -173,7 +180,7 @@ def _interface(tree: Tree) -> Interface:
 
 def _listener(tree: Tree) -> Listener | None:
     found = tree.get("listener")
-    return Listener(str(found.get("user")), _get(found, "process", str)) if isinstance(found, dict) else None
+    return Listener(one_line(str(found.get("user"))), _get(found, "process", str)) if isinstance(found, dict) else None
 
 
 def _tree(tree: Tree, key: str) -> Tree:
@@ -188,11 +195,15 @@ def _trees(tree: Tree, key: str) -> list[Tree]:
 
 def _texts(tree: Tree, key: str) -> tuple[str, ...]:
     found = tree.get(key)
-    return tuple(each for each in found if isinstance(each, str)) if isinstance(found, list) else ()
+    return tuple(one_line(each) for each in found if isinstance(each, str)) if isinstance(found, list) else ()
 
 
 def _get(tree: Tree, key: str, kind: type[T]) -> T | None:
     value = tree.get(key)
+    if isinstance(value, str):
+        value = one_line(value)
+    if isinstance(value, int | float) and not abs(value) < _LARGEST:  # nor what is no number at all
+        return None
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if kind is int and isinstance(value, bool):

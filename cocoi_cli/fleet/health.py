@@ -20,6 +20,7 @@ from cocoi_agent.wire.programs import program_id
 from cocoi_agent.wire.tensors import bytes_of
 from cocoi_cli.model.network import ConvSpec
 from cocoi_cli.model.slices import slice_program
+from cocoi_cli.runtime.connecting import where as place
 from cocoi_cli.runtime.link import AgentLink, LinkError, Program, tcp
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ async def check(
         WrongAgentError: Another agent or version answers.
         WrongAnswerError: It computes something else.
     """
-    where = f"{address.host}:{address.port}"
+    where = place(address)
     link = AgentLink(address.id, owner := _Owner(address.id, where))
     begin = time.monotonic()
     try:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from cocoi_cli.fleet.errors import ScriptFailedError
 from cocoi_cli.fleet.installation import Inspection, Switched, UnitState, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from cocoi_cli.fleet.installation import VersionPlan, WheelEntry
-    from cocoi_cli.fleet.records import Install
+    from cocoi_cli.fleet.records import Device, Install
     from cocoi_cli.fleet.scripts import Tree
 
 SCRIPT: Final = "install"
@@ -44,6 +46,11 @@ Payload = AsyncIterator[bytes] | Iterable[bytes]
 
 class Scripts(Protocol):
     """What this module needs of a connection to a device."""
+
+    @property
+    def device(self) -> Device:
+        """Whose connection it is."""
+        ...
 
     async def script(
         self,
@@ -81,17 +88,18 @@ class Installer:
     async def inspect(self) -> Inspection:
         """What is installed; changes nothing."""
         found = await self._call("inspect", _LOOK_S)
-        return Inspection(
-            current=found["current"],
-            previous=found["previous"],
-            versions=tuple(Version(**each) for each in found["versions"]),
-            wheels=found["wheels"],
-            config=found["config"],
-            pending=found["pending"],
-            unit=UnitState(**found["unit"]),
-            linger=found["linger"],
-            leftovers=tuple(found["leftovers"]),
-        )
+        with self._understanding("inspect"):
+            return Inspection(
+                current=_word(found["current"]),
+                previous=_word(found["previous"]),
+                versions=tuple(Version(**each) for each in found["versions"]),
+                wheels=dict(found["wheels"].items()),
+                config=_word(found["config"]),
+                pending=bool(found["pending"]),
+                unit=UnitState(**found["unit"]),
+                linger=bool(found["linger"]),
+                leftovers=tuple(map(str, found["leftovers"])),
+            )
 
     async def receive(self, wheels: Sequence[WheelEntry], payload: Payload) -> None:
         """Send wheels; `payload` is their bytes in the same order."""
@@ -112,7 +120,8 @@ class Installer:
             online=plan.online,
             manifest=plan.manifest,
         )
-        return bool(reply["changed"])
+        with self._understanding("stage"):
+            return bool(reply["changed"])
 
     async def try_out(self, ident: str) -> Tree:
         """Test a version in the sandbox of its unit; what its self-test tells."""
@@ -120,25 +129,33 @@ class Installer:
 
     async def configure(self, files: Mapping[str, str]) -> str:
         """Bring credentials and settings, unused as yet; their hash. Names: `ondevice.configurations.NAMES`."""
-        return str((await self._call("configure", _CHANGE_S, files=dict(files)))["config"])
+        reply = await self._call("configure", _CHANGE_S, files=dict(files))
+        with self._understanding("configure"):
+            return str(reply["config"])
 
     async def switch(self, ident: str, config: str) -> Switched:
         """Have a version run under a configuration, and wait until it says that it is ready."""
-        return Switched(**await self._call("switch", _START_S, id=ident, config=config))
+        reply = await self._call("switch", _START_S, id=ident, config=config)
+        with self._understanding("switch"):
+            return Switched(bool(reply["changed"]), str(reply["how"]), _word(reply["previous"]))
 
     async def confirm(self, ident: str) -> tuple[str, ...]:
         """Make a switch final; the paths of what was dropped."""
-        return tuple((await self._call("confirm", _CHANGE_S, id=ident))["removed"])
+        reply = await self._call("confirm", _CHANGE_S, id=ident)
+        with self._understanding("confirm"):
+            return tuple(map(str, reply["removed"]))
 
     async def undo(self) -> str | None:
         """Take back a switch that was not confirmed, or a first install that never came to one; what is current."""
-        current: str | None = (await self._call("rollback", _START_S, undo=True))["current"]
-        return current
+        reply = await self._call("rollback", _START_S, undo=True)
+        with self._understanding("rollback"):
+            return _word(reply["current"])
 
     async def rollback(self, leave: str | None = None) -> str | None:
         """Go back to the previous version; nothing changes if another than `leave` is current. What is current."""
-        current: str | None = (await self._call("rollback", _START_S, leave=leave))["current"]
-        return current
+        reply = await self._call("rollback", _START_S, leave=leave)
+        with self._understanding("rollback"):
+            return _word(reply["current"])
 
     async def restart(self) -> None:
         """Restart the agent, and wait until it is ready."""
@@ -158,7 +175,18 @@ class Installer:
 
     async def remove(self) -> tuple[str, ...]:
         """Take everything off; the removed paths, none if nothing was there."""
-        return tuple((await self._call("remove", _START_S))["removed"])
+        reply = await self._call("remove", _START_S)
+        with self._understanding("remove"):
+            return tuple(map(str, reply["removed"]))
+
+    @contextmanager
+    def _understanding(self, op: str) -> Iterator[None]:
+        """What is no answer is an error of this device alone."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            cause = f"what it answers makes no sense ({type(error).__name__}: {error})"
+            raise ScriptFailedError(self.remote.device.name, f"{SCRIPT}/{op}", cause, failure="bad-answer") from error
 
     async def _call(self, op: str, timeout_s: float, payload: Payload = (), **values: object) -> Tree:
         return await self.remote.script(
@@ -170,3 +198,14 @@ class Installer:
             timeout_s=timeout_s,
             on_progress=self.on_progress,
         )
+
+
+def _word(value: object) -> str | None:
+    """A name, or none.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    raise TypeError(f"{value!r:.40} is no name")

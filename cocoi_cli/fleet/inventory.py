@@ -143,9 +143,14 @@ def read(text: str, path: Path) -> Inventory:
     """
     try:
         tree = tomllib.loads(text)
+        lines = line_numbers(text)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(text, path, str(error)) from None
-    inventory = _Reader(path, line_numbers(text)).inventory(tree)
+    except ValueError:
+        raise BadFleetFileError(path, 0, "a number in it is too long") from None
+    except RecursionError:
+        raise BadFleetFileError(path, 0, "it is nested too deeply") from None
+    inventory = _Reader(path, lines).inventory(tree)
     seen: list[Device] = []
     for device in inventory.devices:
         check_distinct(device, seen, path)

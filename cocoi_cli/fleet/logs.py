@@ -7,10 +7,12 @@ offset that was measured when the device was contacted.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cocoi_cli.fleet.survey import read_clock
+from cocoi_cli.visible import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 UNIT: Final = "cocoi-agent"
 READ_S: Final = 120.0
 _INFORMATION: Final = 6  # syslog's level of a line that says none
+_LATEST_S: Final = 250e9  # about the year 9900: beyond, there are no dates
+_TOO_LONG: Final = "(a message that is too long for the journal to tell)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +65,31 @@ def parse(line: bytes, device: str, offset_s: float) -> LogLine | None:
     try:
         entry = json.loads(line)
         time_s = int(entry["__REALTIME_TIMESTAMP"]) / 1e6 - offset_s
-        message = entry["MESSAGE"]
-    except (ValueError, KeyError, TypeError):
+        text = _text(entry["MESSAGE"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
-    # The journal gives a message with unprintable characters as a list of its bytes.
-    text = bytes(message).decode(errors="replace") if isinstance(message, list) else str(message)
+    if not 0 <= time_s <= _LATEST_S:
+        return None
     priority = str(entry.get("PRIORITY", _INFORMATION))
-    return LogLine(device, time_s, int(priority) if priority.isdigit() else _INFORMATION, text)
+    level = int(priority) if re.fullmatch("[0-7]", priority) else _INFORMATION
+    return LogLine(device, time_s, level, one_line(text))
+
+
+def _text(message: object) -> str:
+    """The journal gives a message with unprintable characters as a list of its bytes, and none that is too long.
+
+    Raises:
+        ValueError, TypeError: If it is no message.
+    """
+    match message:
+        case str():
+            return message
+        case list():
+            return bytes(message).decode(errors="replace")
+        case None:
+            return _TOO_LONG
+        case _:
+            raise TypeError(message)
 
 
 async def read(remote: Remote, device: Device, *, lines: int, since: str | None) -> list[LogLine]:

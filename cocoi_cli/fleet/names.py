@@ -17,8 +17,11 @@ NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 NAME_RULE: Final = "letters a-z, digits, `-` and `.`, at most 63, a letter or digit first"
 
 _NO_NAME: Final = "device"
-_HOST: Final = re.compile(r"""[^\s@:/\[\]"'`,*?!#-][^\s@:/\[\]"'`,*?!#]*""")
-_USER: Final = re.compile(r"""[^\s:"'`-][^\s:"'`]*""")
+# Nothing that a shell takes for more than a letter: the user's ssh configuration may hand both to one (`ProxyCommand`
+# with `%h` or `%r`, `Match exec`). The same characters as OpenSSH refuses.
+_HOST: Final = re.compile(r"""(?!-)[^\s\x00-\x1f\x7f@:/\[\]"'`,*?!#$\\;&<>|(){}]+""")
+_USER: Final = re.compile(r"""(?!-)[^\s\x00-\x1f\x7f:"'`;&<>|(){}]+(?<!\\)""")
+_ZONE: Final = re.compile(r"[A-Za-z0-9_.-]+")
 _DNS_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
@@ -97,6 +100,8 @@ def address_fault(address: str) -> str | None:
         if _DNS_NAME.fullmatch(address) and len(address) <= 253:
             return None
         return "it is neither an IP address nor a name"
+    if not is_ip(address):
+        return "its zone is no name of an interface"
     if parsed.is_unspecified:
         return "an agent listens at one address, not at all of them"
     if parsed.is_multicast:
@@ -110,7 +115,9 @@ def is_ip(text: str) -> bool:
         ipaddress.ip_address(text)
     except ValueError:
         return False
-    return True
+    # Python lets anything be a zone.
+    _, percent, zone = text.partition("%")
+    return not percent or _ZONE.fullmatch(zone) is not None
 
 
 def suggest_name(hostname: str, taken: Collection[str]) -> str:

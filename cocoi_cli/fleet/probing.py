@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ PROBE_S: Final = 300.0  # the slowest link that is worth a device is done long b
 CHANNEL_PINGS: Final = 50
 CHANNEL_BYTES: Final = 1 << 20
 _STAGE: Final = "link"
+_PORT: Final = re.compile("[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ async def _direct(
 
     def told(text: str) -> None:
         word, _, number = text.partition(" ")
-        if word == "port" and number.isdigit() and not port.done():
+        if word == "port" and _PORT.fullmatch(number) and 0 < int(number) < 65536 and not port.done():
             port.set_result(int(number))
 
     token = secrets.token_hex(16)
@@ -163,7 +165,10 @@ async def _ssh_round(remote: Remote) -> Round:
 
 
 def _up(remote: Remote, reply: Tree) -> Samples:
-    size, seconds = int(reply["bytes"]) - 1, float(reply["seconds"])
+    try:
+        size, seconds = int(reply["bytes"]) - 1, float(reply["seconds"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        size, seconds = 0, 0.0
     if size <= 0 or seconds <= 0:
         raise DeviceError(remote.device.name, _STAGE, "the channel brought nothing to the device")
     return Samples(size, (seconds,))

@@ -21,6 +21,24 @@ Process = asyncssh.SSHClientProcess[bytes]
 BLOCK: Final = 65536  # bytes that are handed to SSH at once
 
 
+class Tail:
+    """The end of what a command complained; the rest is not kept, however much there is."""
+
+    MOST: Final = 1 << 16  # bytes
+
+    def __init__(self) -> None:
+        self._text = bytearray()
+
+    def take(self, part: bytes) -> None:
+        """Take the next part."""
+        self._text += part
+        if len(self._text) > 2 * self.MOST:
+            del self._text[: -self.MOST]
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._text)
+
+
 async def start(connection: asyncssh.SSHClientConnection, line: str) -> Process:
     """Run a line in the login shell; the caller calls `end`.
 

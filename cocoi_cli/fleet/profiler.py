@@ -18,6 +18,7 @@ from cocoi_cli.fleet.facts_tree import condition
 from cocoi_cli.fleet.findings import findings, shared_identities
 from cocoi_cli.fleet.linking import ClockOffset
 from cocoi_cli.planning.profile import Compute, Condition, Convolution, DeviceProfile, Samples
+from cocoi_cli.visible import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from cocoi_cli.fleet.remote import Remote
 
 START_S: Final = 180.0  # beyond the budget: importing ONNX Runtime and the sessions, on the slowest device
+_LARGEST: Final = 1 << 63
 ENVIRONMENT_S: Final = 900.0  # beyond that: sending 40 MB over Wi-Fi and installing them
 
 
@@ -151,8 +153,15 @@ class _Measurement:
             cause = error.cause if isinstance(error, DeviceError) else error.message
             self._gaps.append(f"nothing was computed: {cause}")
             return None
-        self._during = [condition(each, "during") for each in tree["conditions"]]
-        return compute_record(tree)
+        try:
+            computed = compute_record(tree)
+        except ValueError as error:
+            self._gaps.append(f"nothing was computed: {error}")
+            return None
+        told = tree.get("conditions")
+        each_told = told if isinstance(told, list) else []
+        self._during = [condition(each, "during") for each in each_told if isinstance(each, dict)]
+        return computed
 
     async def _installed(self, python: str) -> scripts.Tree:
         body, payload = workloads.request(self._settings.budget_s, self._settings.rounds)
@@ -179,14 +188,21 @@ class _Measurement:
 
 
 def compute_record(tree: Mapping[str, Any]) -> Compute:
-    """Make the record of the result of `ondevice.compute`."""
-    return Compute(
-        runtime=str(tree["runtime"]),
-        convolutions=tuple(_convolution(tuple(each["cell"]), each["seconds"]) for each in tree["convolutions"]),
-        skipped=int(tree["skipped"]),
-        passes={name: Samples(row["size"], tuple(row["seconds"])) for name, row in tree["passes"].items()},
-        tls={name: Samples(row["size"], tuple(row["seconds"])) for name, row in tree["tls"].items()},
-    )
+    """Make the record of the result of `ondevice.compute`.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        return Compute(
+            runtime=one_line(str(tree["runtime"])),
+            convolutions=tuple(_convolution(tuple(each["cell"]), each["seconds"]) for each in tree["convolutions"]),
+            skipped=int(tree["skipped"]),
+            passes={name: _samples(row["size"], row["seconds"]) for name, row in tree["passes"].items()},
+            tls={name: _samples(row["size"], row["seconds"]) for name, row in tree["tls"].items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ValueError(f"what the device answers makes no sense ({type(error).__name__}: {error})") from error
 
 
 def described(facts: DeviceFacts, addresses: Sequence[str]) -> dict[str, str | int | bool | None]:
@@ -216,8 +232,17 @@ def _better(told: ClockOffset, probed: ClockOffset | None) -> ClockOffset | None
 
 def _convolution(cell: workloads.Cell, seconds: Sequence[float]) -> Convolution:
     kernel, in_channels, out_channels, width, rows = cell
-    samples = Samples(workloads.flops(cell), tuple(seconds))
+    samples = _samples(workloads.flops(cell), seconds)
     return Convolution(kernel, in_channels, out_channels, width, rows, samples)
+
+
+def _samples(size: object, seconds: Sequence[float]) -> Samples:
+    """Raises `TypeError` or `ValueError` for what are no durations."""
+    if isinstance(size, bool) or not isinstance(size, int) or not 0 < size < _LARGEST:
+        raise ValueError(f"a size of {size!r:.40}")
+    if not all(0 <= each < _LARGEST for each in seconds):
+        raise ValueError("a duration that is none")
+    return Samples(size, tuple(seconds))
 
 
 def _with_identities(

@@ -170,7 +170,7 @@ class _OneDevice:
         await self._stage(before, new, python.path)
         config = await self._configure(env, before)
         async with self._deployment.turn(serving=before.unit.active == "active"):
-            found = await self._switch(before, new, config)
+            found = await self._switch(before, new, config, env)
         return self._outcome(new, found[0], notes, found[1])
 
     # --- the steps ---------------------------------------------------------------------
@@ -218,7 +218,9 @@ class _OneDevice:
             self._steps.append("wrote certificates and settings")
         return config
 
-    async def _switch(self, before: Inspection, new: Release, config: str) -> tuple[str | None, Health]:
+    async def _switch(
+        self, before: Inspection, new: Release, config: str, env: dict[str, str]
+    ) -> tuple[str | None, Health]:
         """Switch, check, confirm; or go back. The version before, and what the agent told."""
         self._at("switch")
         try:
@@ -230,6 +232,12 @@ class _OneDevice:
                 self._steps.append({"reloaded": "reloaded the agent"}.get(switched.how, "restarted the agent"))
             self._at("health")
             healthy = await self._deployment.check(self._device)
+            if digest(self._files(env)) != config:
+                # A rotation has gone by while this device waited for its turn: what it was told admits the old host.
+                config = await self._configure(env, before)
+                await self._installer("switch").switch(new.id, config)
+                self._at("health")
+                healthy = await self._deployment.check(self._device)
         except CocoiError as error:
             raise await self._back(error, before, new, config) from error
         if before.pending or before.current != new.id or before.config != config or not _confirmed(before, new.id):

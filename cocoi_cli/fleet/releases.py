@@ -87,9 +87,12 @@ def settings(device: Device, facts: DeviceFacts, address: str, security: Securit
         security: Of the fleet.
     """
     owner = facts.owner([address])
+    plain, zone, _ = address.partition("%")
+    # A zone is the name of an interface, and each machine has its own.
+    host = f"{plain}%{owner.name}" if zone and owner is not None else address
     return {
         "COCOI_ID": device.name,
-        "COCOI_HOST": address,
+        "COCOI_HOST": host,
         "COCOI_PORT": str(device.port),
         "COCOI_INTERFACE": "" if owner is None or owner.kind == "loopback" else owner.name,
         "COCOI_SECURITY": security,

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncssh
 
-from cocoi_cli.fleet import processes, scripts, sudo
-from cocoi_cli.fleet.conversation import Conversation
+from cocoi_cli.fleet import conversation, processes, scripts, sudo
 from cocoi_cli.fleet.errors import (
     CommandFailedError,
     CommandTimeoutError,
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 SUDO_S: Final = 60.0  # `sudo` makes one wait a few seconds after a wrong password
 
 TAIL: Final = 2000  # characters of standard error that an error keeps
+MOST_OUTPUT: Final = 256 << 20  # bytes of one command; a journal that is read whole comes nowhere near
 SESSIONS: Final = 8  # sshd refuses more than ten commands at once on one connection (MaxSessions)
 _OURS: Final = {"device", "stage", "cause", "message", "self", "failure"}
 
@@ -118,14 +118,20 @@ class Remote:
             check: Whether an exit status other than 0 is an error.
 
         Raises:
-            CommandFailedError: If it ended badly, with `check`; or could not be started.
+            CommandFailedError: If it ended badly, with `check`; could not be started; or wrote without end.
             CommandTimeoutError, DroppedError: If it did not end in time, or the connection broke.
             SudoError, PasswordNeededError: If it needs root, and the user cannot be root.
         """
         line, first = await self._line(command, timeout_s, root=root)
-        stdout, stderr = bytearray(), bytearray()
+        stdout, stderr = bytearray(), processes.Tail()
+
+        def keep(part: bytes) -> None:
+            stdout.extend(part)
+            if len(stdout) > MOST_OUTPUT:
+                raise conversation.TooLongError("its output", MOST_OUTPUT)
+
         source = processes.chunks(first, input)
-        status = await self._exchange(sudo.named(command), line, source, stdout.extend, stderr.extend, timeout_s)
+        status = await self._exchange(sudo.named(command), line, source, keep, stderr.take, timeout_s)
         if status and check:
             raise self._failed(sudo.named(command), status, bytes(stderr))
         return Completed(status, bytes(stdout), bytes(stderr))
@@ -166,11 +172,11 @@ class Remote:
         stage = f"{name}/{operation}" if isinstance(operation, str) else name
         shown = f"{python} {name}"
         line, first = await self._line([python, *scripts.COMMAND], timeout_s, root=root)
-        conversation = Conversation(on_progress)
-        stderr = bytearray()
+        talk = conversation.Conversation(on_progress)
+        stderr = processes.Tail()
         source = processes.chunks(first, scripts.pack(name, request, *helpers), more=payload)
-        status = await self._exchange(shown, line, source, conversation.feed, stderr.extend, timeout_s, stage=stage)
-        match conversation.outcome:
+        status = await self._exchange(shown, line, source, talk.feed, stderr.take, timeout_s, stage=stage)
+        match talk.outcome:
             case scripts.Result(reply):
                 return reply
             case scripts.ScriptFailure(code, message, details):
@@ -193,14 +199,18 @@ class Remote:
         """
         line, first = await self._line(sudo.followed(command), None, root=root)
         shown = sudo.named(command)
-        stderr = bytearray()
-        async with self._process(shown, line, self.stage) as process, processes.drained(process.stderr, stderr.extend):
+        stderr = processes.Tail()
+        async with self._process(shown, line, self.stage) as process, processes.drained(process.stderr, stderr.take):
             if first:
                 process.stdin.write(first)
             rest = b""
             try:
                 while part := await process.stdout.read(processes.BLOCK):
                     *whole, rest = (rest + part).split(b"\n")
+                    if len(rest) > conversation.MOST_LINE:
+                        raise self._endless(
+                            shown, self.stage, conversation.TooLongError("a line", conversation.MOST_LINE)
+                        )
                     for each in whole:
                         yield each
             except (asyncssh.Error, OSError) as error:
@@ -235,9 +245,9 @@ class Remote:
         return await self._root.line(command, timeout_s) if root else (sudo.as_user(command), b"")
 
     async def _probe(self, line: str, first: bytes) -> tuple[int, bytes]:
-        stderr = bytearray()
+        stderr = processes.Tail()
         source = processes.chunks(first)
-        status = await self._exchange("sudo", line, source, lambda _: None, stderr.extend, SUDO_S, stage="sudo")
+        status = await self._exchange("sudo", line, source, lambda _: None, stderr.take, SUDO_S, stage="sudo")
         return status, bytes(stderr)
 
     async def _exchange(
@@ -261,6 +271,8 @@ class Remote:
                 raise
             cause = f"`{shown}` did not end within {timeout_s:g} s"
             raise CommandTimeoutError(self.device.name, stage, cause, command=shown, seconds=timeout_s) from None
+        except conversation.TooLongError as error:
+            raise self._endless(shown, stage, error) from None
         if status is None:
             raise self._dropped(shown, stage)
         return status
@@ -292,6 +304,10 @@ class Remote:
         return CommandFailedError(
             self.device.name, stage or self.stage, cause, command=shown, status=status, stderr=tail
         )
+
+    def _endless(self, shown: str, stage: str, error: conversation.TooLongError) -> CommandFailedError:
+        cause = f"`{shown}` writes without end: {error}"
+        return CommandFailedError(self.device.name, stage, cause, command=shown, status=None, stderr="")
 
     def _dropped(self, shown: str, stage: str) -> DroppedError:
         ended = self._opened.client.ended

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cocoi_cli.fleet.ondevice import common
+from cocoi_cli.visible import one_line
 
 Tree = dict[str, Any]
 
@@ -93,11 +94,11 @@ def read_line(line: bytes) -> Progress | Result | ScriptFailure | None:
     """One line of a script's standard output; None for anything that is not part of the conversation."""
     try:
         document = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     match document:
         case {"progress": str(text)}:
-            return Progress(text)
+            return Progress(one_line(text))
         case {"result": dict(reply)}:
             return Result(reply)
         case {"failure": {"code": str(code), "message": str(message), "details": dict(details)}}:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from cocoi_cli.fleet.facts_tree import HELPERS, clock, condition, device_facts
 from cocoi_cli.fleet.findings import Reach
+from cocoi_cli.fleet.names import is_ip
 
 if TYPE_CHECKING:
     from cocoi_cli.fleet.facts import DeviceFacts
@@ -57,8 +58,13 @@ async def read_clock(remote: Remote) -> tuple[float, float]:
 async def resolve(device: Device) -> tuple[str, ...]:
     """The IP addresses that the device's address stands for on this machine; none if it stands for nothing."""
     try:
-        async with asyncio.timeout(RESOLVE_S):
-            found = await asyncio.get_running_loop().getaddrinfo(device.address, device.port, type=socket.SOCK_STREAM)
+        if is_ip(device.address):  # at once: the loop's few threads may all be waiting for names
+            kind, flag = socket.SOCK_STREAM, socket.AI_NUMERICHOST
+            found = socket.getaddrinfo(device.address, device.port, type=kind, flags=flag)
+        else:
+            async with asyncio.timeout(RESOLVE_S):
+                loop = asyncio.get_running_loop()
+                found = await loop.getaddrinfo(device.address, device.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):  # a timeout is an OSError too
         return ()
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 
 from cocoi_cli.runtime.connecting import CONNECT_S, open_living, where
 from cocoi_cli.runtime.link import AgentLink, LinkError
+from cocoi_cli.visible import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,7 +104,9 @@ class Inquiry:
             await link.aclose()
             return address.id, _absent(error)
         welcome, trip = link.welcome, 2 * link.clock.uncertainty_s
-        return address.id, Condition(address.id, "up", "", welcome.software, dict(welcome.machine), trip, vitals)
+        return address.id, Condition(
+            address.id, "up", "", one_line(welcome.software), dict(welcome.machine), trip, vitals
+        )
 
 
 class _Nobody:

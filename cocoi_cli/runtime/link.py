@@ -47,6 +47,7 @@ from cocoi_agent.wire.messages import (
 from cocoi_agent.wire.tensors import describe
 from cocoi_cli.errors import FleetError
 from cocoi_cli.runtime.inference import Clock
+from cocoi_cli.visible import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,6 +78,7 @@ class LinkError(FleetError):
     code: ClassVar[str] = "agent-unreachable"
 
     def __init__(self, agent: str, where: str, cause: str, *, kind: str = "down") -> None:
+        cause = one_line(cause)  # it may be the agent's own words
         message = f"cannot use agent `{agent}` at {where}: {cause}"
         super().__init__(message, agent=agent, address=where, cause=cause, kind=kind)
         self.agent = agent

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
+    from rich.live import Live
     from rich.progress import TaskID
 
     from cocoi_cli.console import Console as Output
@@ -105,12 +106,20 @@ class LiveDeviceProgress(DeviceProgress):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Take the lines off the screen for a while."""
+        """Take the lines off the screen for a while; what is written meanwhile stays above them."""
         self._bars.stop()
         try:
             yield
         finally:
+            # The display that was stopped still knows how high it was, and would erase that many
+            # lines above the cursor: the fingerprint that was asked about, say.
+            self._bars.live = self._display()
             self._bars.start()
+
+    def _display(self) -> Live:
+        from rich.live import Live  # noqa: PLC0415  (terminals only)
+
+        return Live(console=self._bars.console, transient=True, get_renderable=self._bars.get_renderable)
 
     def _say(self, device: str, text: str) -> None:
         if device in self._tasks:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from cocoi_cli.views.lines import plural, size
+from cocoi_cli.views.lines import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,7 +112,7 @@ def redundancy_text(status: FleetStatus) -> str:
     if status.code is None:
         return f"{text}this machine computes alone"
     n, k = status.code
-    return f"{text}{-status.margin} too few; inference goes on with {plural(n, 'agent')} as ({n},{k})"
+    return f"{text}{-status.margin} too few; inference uses ({n},{k})"
 
 
 def remarks(status: FleetStatus) -> list[str]:

@@ -158,6 +158,13 @@ def test_a_host_key_is_shown_and_only_a_clear_yes_accepts_it(answers: list[str],
     assert "warning: `pi-1` is contacted for the first time; its host key is SHA256:abc" in " ".join(shown.split())
 
 
+def test_what_was_typed_ahead_accepts_no_host_key() -> None:
+    with at_a_terminal() as terminal:
+        terminal.type("y\n")
+        answer, _ = asyncio.run(typed(terminal, ask_host_key(access(Console())), {"[y/N] ": "n\n"}))
+    assert not answer
+
+
 def test_what_moves_on_the_screen_steps_aside_for_a_question() -> None:
     seen = []
 

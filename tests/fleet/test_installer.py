@@ -23,6 +23,7 @@ import pytest
 from cocoi_cli.fleet import scripts
 from cocoi_cli.fleet.installation import VersionPlan, WheelEntry
 from cocoi_cli.fleet.installer import HELPERS, SCRIPT, Installer
+from cocoi_cli.fleet.records import Device
 from tests.fleet.installed_device import AGENT_WHEEL, PIP_WHEEL, UNIT, InstalledDevice, configuration
 
 OLDEST_SYNTAX = (3, 7)
@@ -34,6 +35,8 @@ class RefusedError(Exception):
 
 class LocalScripts:
     """Runs scripts as `Remote` does, by a process of their own that reads standard input."""
+
+    device = Device("pi", "pi@192.0.2.1", "192.0.2.1")
 
     def __init__(self) -> None:
         self.as_root: list[bool] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cocoi_cli.fleet import provision
+from cocoi_cli.fleet import keys, provision
 from cocoi_cli.fleet.deployed import (
     Choice,
     Deployed,
@@ -260,3 +260,29 @@ def test_without_security_there_are_no_certificates():
 
 def served(version: str) -> FakeInstall:
     return FakeInstall(current=version, config="0", active=True, complete={version}, confirmed={version})
+
+
+def test_a_rotation_meanwhile_is_not_undone_by_a_deploy(monkeypatch: pytest.MonkeyPatch):
+    """The deploy wrote down who is admitted while both hosts were; when it is through, only the new one is."""
+    install = FakeInstall()
+    deploy(install)
+    fleet = Inventory(Path("fleet.toml"), "f" * 16, "tls", (PI,))
+    keys.make_next(fleet, [PI])
+    seen: list[str] = []
+
+    async def check(each: Device) -> Health:
+        if not seen:
+            keys.adopt_next(fleet)
+        seen.append(each.name)
+        return HEALTHY
+
+    async def run() -> None:
+        deployment = Deployment(fleet, Choice(), Record(), at_once=1, check=check)
+        await deployment(FakeRemote(PI, install), PI)  # type: ignore[arg-type]
+        await deployment.aclose()
+
+    asyncio.run(run())
+    assert seen == ["pi", "pi"]
+    host = keys.host_identity(fleet)
+    assert host is not None
+    assert install.configs[install.config or ""]["hosts.crt"] == host.certificate.read_text()

@@ -261,7 +261,7 @@ def test_status_tells_who_answers_and_why_the_others_do_not(shelf, cocoi, home) 
     }  # fmt: skip
     assert max(map(len, out.splitlines()[:10])) <= 80
     assert "pi-2: connection refused" in out
-    last = "redundancy: 4 of 9 up, k = 7 by default: 3 too few; inference goes on with 4 agents as (4,3)"
+    last = "redundancy: 4 of 9 up, k = 7 by default: 3 too few; inference uses (4,3)"
     assert out.splitlines()[-1] == last
     assert cocoi("status", "--quiet") == (4, last + "\n", "")
     assert set(json.loads((home / "data" / "shelf" / "seen.json").read_text())) == set(UP)

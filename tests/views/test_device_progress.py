@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 from rich.console import Console
 
@@ -38,6 +39,32 @@ def test_a_terminal_keeps_one_line_per_device_and_nothing_afterwards():
     assert "question?" in shown
     assert "x" * 60 not in shown
     assert "\x1b[2K" in shown[shown.rindex("done") :]  # what stood there is erased
+
+
+def test_what_was_written_during_a_pause_is_never_erased():
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80)
+    with LiveDeviceProgress(console, ["pi", "other", "third"]) as progress:
+        for device in ("pi", "other"):
+            with progress.paused():
+                screen.write(f"the key of {device}\nis it right? y\n")
+    rows, row = [""], 0
+    for part in re.findall(r"\x1b\[1A|\x1b\[2K|\x1b\[[?\d;]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", screen.getvalue()):
+        if part == "\x1b[1A":
+            row -= 1
+        elif part == "\x1b[2K":
+            rows[row] = ""
+        elif part == "\n":
+            row += 1
+            rows += [""] * (row + 1 - len(rows))
+        elif part[0] not in "\r\x1b":
+            rows[row] = part  # every part begins a line here
+    assert [text for text in rows if text] == [
+        "the key of pi",
+        "is it right? y",
+        "the key of other",
+        "is it right? y",
+    ]
 
 
 def test_silence_says_nothing():

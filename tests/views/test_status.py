@@ -76,8 +76,8 @@ def test_what_the_platform_does_not_tell_is_left_blank() -> None:
         (8, 0, 6, (8, 6), "8 of 8 up, k = 6 by default: 2 more may fail"),
         (7, 1, 6, (7, 5), "7 of 8 up, k = 6 by default: 1 more may fail"),
         (6, 2, 6, (6, 4), "6 of 8 up, k = 6 by default: 0 more may fail"),
-        (3, 5, 6, (3, 2), "3 of 8 up, k = 6 by default: 3 too few; inference goes on with 3 agents as (3,2)"),
-        (1, 7, 6, (1, 1), "1 of 8 up, k = 6 by default: 5 too few; inference goes on with 1 agent as (1,1)"),
+        (3, 5, 6, (3, 2), "3 of 8 up, k = 6 by default: 3 too few; inference uses (3,2)"),
+        (1, 7, 6, (1, 1), "1 of 8 up, k = 6 by default: 5 too few; inference uses (1,1)"),
         (0, 2, 1, None, "0 of 2 up, k = 1 by default: this machine computes alone"),
     ],
 )
