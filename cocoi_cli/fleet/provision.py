@@ -22,7 +22,7 @@ from cocoi_cli.errors import CocoiError
 from cocoi_cli.fleet import keys
 from cocoi_cli.fleet.agent_wheel import agent_wheel
 from cocoi_cli.fleet.deployed import Deployed, NotServingError, OtherInstallError, PreflightError, RolledBackError
-from cocoi_cli.fleet.errors import DeviceError
+from cocoi_cli.fleet.errors import DeviceError, ScriptFailedError
 from cocoi_cli.fleet.findings import preflight
 from cocoi_cli.fleet.installer import Installer
 from cocoi_cli.fleet.kinds import target_of
@@ -167,8 +167,12 @@ class _OneDevice:
         if self._deployment.choice.dry_run:
             self._foresee(before, new, env)
             return self._outcome(new, before.current, notes, None)
-        await self._stage(before, new, python.path)
-        config = await self._configure(env, before)
+        try:
+            await self._stage(before, new, python.path)
+            config = await self._configure(env, before)
+        except ScriptFailedError as error:
+            await self._tidy(error)
+            raise
         async with self._deployment.turn(serving=before.unit.active == "active"):
             found = await self._switch(before, new, config, env)
         return self._outcome(new, found[0], notes, found[1])
@@ -243,6 +247,12 @@ class _OneDevice:
         if before.pending or before.current != new.id or before.config != config or not _confirmed(before, new.id):
             await self._installer("confirm").confirm(new.id)
         return switched.previous, healthy
+
+    async def _tidy(self, error: ScriptFailedError) -> None:
+        """Leave nothing half installed; a connection that was lost instead leaves it to the next deploy."""
+        if error.details.get("failure") != "busy":  # what is there then may be somebody else's
+            with contextlib.suppress(CocoiError):
+                await self._installer("roll back").undo()
 
     async def _back(self, error: CocoiError, before: Inspection, new: Release, config: str) -> CocoiError:
         """Take the switch back; the error to raise."""

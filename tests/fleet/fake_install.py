@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from cocoi_cli.fleet.errors import ScriptFailedError, SudoError
+from cocoi_cli.fleet.errors import DroppedError, ScriptFailedError, SudoError
 from cocoi_cli.fleet.ondevice.configurations import digest
 from cocoi_cli.fleet.records import Device
 
@@ -108,6 +108,8 @@ class FakeInstall:
         if request.get("undo"):
             if self.origin is not None:
                 self.current, self.previous, self.config = self.origin
+            elif self.current is None:
+                self.complete, self.wheels, self.config = set(), {}, None
             self.origin = None
         else:
             self.current, self.previous = self.previous, self.current
@@ -147,6 +149,8 @@ class FakeRemote:
         self.install.asked.append(op)
         if op in self.install.fails:
             word = self.install.fails[op]
+            if word == "cut":
+                raise DroppedError(self.device.name, self.stage, "the connection broke")
             raise ScriptFailedError(self.device.name, self.stage, f"it failed: {word}", failure=word)
         self.install.received += sum(len(block) for block in payload)
         return getattr(self.install, {"try": "try_"}.get(op, op))(request)

@@ -17,7 +17,7 @@ from cocoi_cli.fleet.deployed import (
     PreflightError,
     RolledBackError,
 )
-from cocoi_cli.fleet.errors import ScriptFailedError, SudoError
+from cocoi_cli.fleet.errors import DroppedError, ScriptFailedError, SudoError
 from cocoi_cli.fleet.health import Health
 from cocoi_cli.fleet.provision import Deployment
 from cocoi_cli.fleet.records import Device, Inventory
@@ -114,8 +114,8 @@ def test_a_second_deploy_touches_nothing():
 
 def test_a_deploy_that_was_cut_off_before_the_switch_is_finished_without_sending_again():
     for op in ("try", "configure", "switch"):
-        install = FakeInstall(fails={op: "cut"})
-        with pytest.raises((ScriptFailedError, RolledBackError)):
+        install = FakeInstall(fails={op: "cut", "rollback": "cut"})
+        with pytest.raises(DroppedError):
             deploy(install)
         install.fails.clear()
         install.asked.clear()
@@ -125,7 +125,7 @@ def test_a_deploy_that_was_cut_off_before_the_switch_is_finished_without_sending
 
 def test_a_switch_that_was_never_confirmed_is_confirmed_by_the_next_deploy():
     install = FakeInstall(fails={"confirm": "cut"})
-    with pytest.raises(ScriptFailedError):
+    with pytest.raises(DroppedError):
         deploy(install)
     assert install.origin is not None
     install.fails.clear()
@@ -159,6 +159,21 @@ def test_a_version_that_fails_its_test_never_gets_to_the_switch():
     assert caught.value.details["failure"] == "self-test-failed"
     assert "switch" not in install.asked
     assert install.current == "old"
+
+
+def test_a_first_install_that_fails_leaves_nothing():
+    for op in ("receive", "stage", "try", "configure"):
+        install = FakeInstall(fails={op: "disk-full"})
+        with pytest.raises(ScriptFailedError):
+            deploy(install)
+        assert (install.complete, install.wheels) == (set(), {})
+
+
+def test_what_another_installer_is_doing_is_left_to_it():
+    install = FakeInstall(fails={"stage": "busy"})
+    with pytest.raises(ScriptFailedError):
+        deploy(install)
+    assert "rollback" not in install.asked
 
 
 def test_an_agent_that_stopped_serving_is_not_called_a_failed_update():
