@@ -8,16 +8,18 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 COCOI_SHARED ?= $(abspath ../shared)
-export COCOI_SHARED
+COCOI_LAB ?= $(COCOI_SHARED)/lab
+export COCOI_SHARED COCOI_LAB
 
 DEMO = infer models/samples/stop.png --embedded 6 --k 4 --kill 1 --check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bench lock clean
+.PHONY: help venv demo test test-fleet check format bench lock clean
 
 help:
 	@echo 'make demo    infer a picture on six local agents, one of which is killed halfway'
-	@echo 'make test    all tests, the slow ones too'
+	@echo 'make test    all tests on this machine alone, the slow ones too'
+	@echo 'make test-fleet  every command on a fleet of emulated devices; needs root, Linux and the scripts in COCOI_LAB'
 	@echo 'make check   format, lint, types, rules on imports'
 	@echo 'make format  put the sources into the form that check wants'
 	@echo 'make bench   measure, print ratios, write bench/out/bench.json'
@@ -35,7 +37,14 @@ test: $(VENV)/.dev
 	@if [ -f '$(COCOI_SHARED)/data/expected.json' ]; \
 	then echo '==> testing with the development data in $(COCOI_SHARED)'; \
 	else echo '==> testing without development data: $(COCOI_SHARED) has none (COCOI_SHARED names the folder)'; fi
-	@$(BIN)/pytest $(PYTEST)
+	@$(BIN)/pytest -m 'not lab' $(PYTEST)
+
+# Somebody asked for these by name: a machine where they cannot run is an error, not a skip.
+test-fleet: $(VENV)/.dev
+	@echo '==> looking for what emulated devices need; as root on Debian, installing it'
+	@tests/fleet_lab/prepare
+	@echo '==> testing on emulated devices: containers with systemd and sshd, gone afterwards; minutes'
+	@COCOI_LAB_NEEDED=1 $(BIN)/pytest -m lab tests/fleet_lab $(PYTEST)
 
 check: $(VENV)/.dev
 	@echo '==> format'

@@ -54,11 +54,11 @@ def run(arguments: Sequence[str]) -> int:
     except TyperException as error:
         return _usage(console, error)
     except (KeyboardInterrupt, Abort):
-        _say(console, "interrupted", "interrupted", "type the command again to start over", {})
+        _say(console, "interrupted", "interrupted", hints.AGAIN, {})
         return INTERRUPTED_STATUS
     except Terminated as end:
         name = signal.Signals(end.number).name
-        _say(console, "terminated", f"ended by {name}", "type the command again to start over", {"signal": name})
+        _say(console, "terminated", f"ended by {name}", hints.AGAIN, {"signal": name})
         return 128 + end.number
     except BrokenPipeError:
         _forget_output()
@@ -72,7 +72,7 @@ def run(arguments: Sequence[str]) -> int:
         return BUG_STATUS
     if status == INTERRUPTED_STATUS:
         # typer has turned Ctrl-C into this status.
-        _say(console, "interrupted", "interrupted", "type the command again to start over", {})
+        _say(console, "interrupted", "interrupted", hints.AGAIN, {})
     return status if isinstance(status, int) else 0
 
 

@@ -100,6 +100,7 @@ class Console:
                     import getpass  # noqa: PLC0415  (only for passwords)
 
                     return getpass.getpass(f"{text}: ", sys.stderr)
+                _forget_typed()
                 _put(sys.stderr, f"{text}: ")
                 line = sys.stdin.readline()
             except EOFError:
@@ -127,6 +128,14 @@ class Console:
         from rich.console import Console as RichConsole  # noqa: PLC0415  (30 ms that `--help` does not need)
 
         return RichConsole(file=stream, highlight=False, soft_wrap=False, emoji=False)
+
+
+def _forget_typed() -> None:
+    """Throw away what was typed before the question was there to be read."""
+    if sys.stdin.isatty():
+        import termios  # noqa: PLC0415  (where there is a terminal, there is this module)
+
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def colorful(stream: TextIO) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FALLBACK = "`cocoi --help` lists the commands and what each exit status means"
 USAGE = "`cocoi --help` lists the commands, and each explains its options with `--help`"
+AGAIN = "type the command again; what a command on devices had finished stays"
 BUG = "this should not happen: please report it with the lines above and the command that you typed"
 
 _MODEL_FILE = "`cocoi model list` names the models that come with cocoi; `-m` takes one of them or an ONNX file"
@@ -163,7 +164,7 @@ def _device(code: str, details: Mapping[str, object]) -> str | None:
     match code:
         case "device-failed":
             failure = str(details.get("failure", ""))
-            return _FAILURES.get(failure) or _PLAIN.get(failure) or _PLAIN["device"]
+            return (_FAILURES.get(failure) or _PLAIN.get(failure) or _PLAIN["device"]).replace("DEVICE", device)
         case "rolled-back":
             reason = details.get("failure") or details.get("reason")
             return f"{_FAILURES[str(reason)]}" if reason in _FAILURES else f"`cocoi logs {device}` shows why"
@@ -203,7 +204,7 @@ def _device(code: str, details: Mapping[str, object]) -> str | None:
                 "put back what is missing from a copy, or take the keys over from the first "
                 "host: `cocoi fleet import BUNDLE`"
             )
-        case "moved" | "agent-stays":
+        case "moved" | "agent-stays" | "other-install" | "other-machine":
             return _PLAIN[code].replace("DEVICE", device)
         case "port-taken":
             return "choose another `port` for it in the file that `cocoi fleet list` names"
@@ -288,7 +289,7 @@ _PLAIN = {
     "command-failed": "`cocoi doctor` looks for what is wrong with the device",
     "command-timeout": "it may be overloaded or its card worn out: `cocoi doctor`, then the command again",
     "preflight": "`cocoi doctor` shows each finding with its remedy",
-    "other-install": "take the other one off first: `cocoi uninstall`",
+    "other-install": "take the other one off first: `cocoi uninstall DEVICE`",
     "not-installed": "`cocoi deploy` installs it",
     "no-previous": "there is something to go back to only after a second `cocoi deploy`",
     "not-serving": "`cocoi logs` shows why, `cocoi restart` tries again",
@@ -308,7 +309,7 @@ _PLAIN = {
     "old-systemd": "a newer system is needed: Raspberry Pi OS Bookworm or Trixie, 64-bit",
     "linger-off": "`sudo loginctl enable-linger` for that user keeps the agent running after logout",
     "other-machine": (
-        "this is another device: take the old entry out, `cocoi fleet remove`, and add it: `cocoi fleet add`"
+        "this is another device: take the old entry out, `cocoi fleet remove DEVICE`, then `cocoi fleet add`"
     ),
     "same-identity": "give a copied card an identity of its own: write it anew with Raspberry Pi Imager",
     "address-absent": "put the device's own address into the fleet file; `cocoi fleet discover` finds it",
@@ -353,7 +354,7 @@ _FAILURES = {
     "disk-full": "free some space there: `sudo apt clean`; nothing was half installed",
     "read-only": "the card may be worn out, or an overlay protects it: see raspi-config, performance options",
     "disk": "the card may be worn out: `cocoi doctor`, and look at `dmesg` there",
-    "damaged": "its install is damaged: `cocoi uninstall`, then `cocoi deploy`",
+    "damaged": "take its install off, `cocoi uninstall DEVICE`, then `cocoi deploy DEVICE`",
     "bad-wheel": "the connection or the card garbles data: run `cocoi deploy` again",
     "missing-wheel": "run `cocoi deploy` again: it sends what is missing",
     "pip-failed": (

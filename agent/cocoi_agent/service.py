@@ -123,6 +123,9 @@ class Service:
             self._journal.note(Kind.TROUBLE, f"error: cannot follow the address of {interface}: {reason}")
 
 
+_LEFT: Final = frozenset({"ConnectionResetError", "ConnectionAbortedError", "BrokenPipeError"})
+
+
 async def open_service(options: Options, journal: Journal, notifier: Notifier) -> Service:
     """Open the store and listen.
 
@@ -135,6 +138,8 @@ async def open_service(options: Options, journal: Journal, notifier: Notifier) -
     worker = Worker(settings_of(options), Engine(options.threads), _store(options), time.monotonic, journal.note)
 
     def refused(peer: str, reason: str) -> None:
+        if reason in _LEFT:
+            return  # somebody looked whether the port is open, or gave up; nobody was turned away
         journal.note(Kind.REFUSED, f"{peer} is refused: {reason}")
 
     try:

@@ -80,6 +80,8 @@ def add_candidates(candidates: Sequence[Candidate], way: Way, *, unchecked: bool
     """Contact devices, unless `unchecked`, and write down those that answer; returns the exit status."""
     console = Console(json=way.json, quiet=way.quiet)
     path = locate(way.fleet)
+    if len(candidates) > 1:  # the same line typed again, after some of its devices had failed
+        candidates = _not_there_yet(candidates, path, console)
     early = _known_already(candidates, path)
     asked = [each for each in candidates if each.ssh not in early]
     answers = _unchecked(asked) if unchecked else _contacted(asked, way, console)
@@ -88,6 +90,21 @@ def add_candidates(candidates: Sequence[Candidate], way: Way, *, unchecked: bool
         raise outcome.failed[candidates[0].ssh]
     _show(console, path, candidates, outcome)
     return status_of(outcome.failed)
+
+
+def _not_there_yet(candidates: Sequence[Candidate], path: Path, console: Console) -> list[Candidate]:
+    """Without those that the fleet has under the same target, and of which nothing else is wanted."""
+    try:
+        present = {device.ssh: device.name for device in load(path).devices}
+    except NoFleetError:
+        return list(candidates)
+    left = []
+    for candidate in candidates:
+        if candidate.ssh in present and candidate.name is None and candidate.address is None:
+            console.note(f"`{candidate.ssh}` is in the fleet already, as `{present[candidate.ssh]}`")
+        else:
+            left.append(candidate)
+    return left
 
 
 def _known_already(candidates: Sequence[Candidate], path: Path) -> dict[str, CocoiError]:

@@ -113,7 +113,7 @@ def logs(
     devices: Devices = None,
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more, until Ctrl-C.")] = False,
-    lines: Annotated[int, typer.Option("--lines", metavar="N", min=1, help="Last lines of each device.")] = 50,
+    lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", min=1, help="Last lines of each device.")] = 50,
     since: Annotated[
         str | None, typer.Option("--since", metavar="T", help="Only lines from then on, e.g. '1 hour ago'.")
     ] = None,

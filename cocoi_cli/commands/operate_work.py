@@ -72,7 +72,7 @@ def uninstall(names: Sequence[str], way: Way) -> int:
         return status_of(results)
     for name, removed in results.items():
         if not isinstance(removed, CocoiError):
-            console.result(f"{name}: {f'{len(removed)} paths removed' if removed else 'nothing was installed'}")
+            console.result(f"{name}: {'removed' if removed else 'nothing was installed'}")
     return report_failures(console, results)
 
 

@@ -36,11 +36,16 @@ def report_failures(console: Console, results: Mapping[str, object]) -> int:
         The command's exit status.
     """
     advice: dict[str, None] = {}
+    shared: dict[str, list[str]] = {}
     for name, result in results.items():
         if isinstance(result, CocoiError):
-            about = result.message if name in result.message else f"`{name}`: {result.message}"
-            console.marked("error", about)
             advice.update(dict.fromkeys(hints_of(result)))
+            if name in result.message:
+                console.marked("error", result.message)
+            else:  # it is not about this device, and may have stopped several
+                shared.setdefault(result.message, []).append(name)
+    for message, names in shared.items():
+        console.marked("error", f"{', '.join(f'`{name}`' for name in names)}: {message}")
     for text in advice:
         console.marked("hint", text)
     return status_of(results)

@@ -219,6 +219,9 @@ def _syntax_error(text: str, path: Path, message: str) -> BadFleetFileError:
     cause, _, place = message.rpartition(" (at ")
     found = re.match(r"line (\d+)", place)
     line = int(found.group(1)) if found else max(1, len(text.rstrip().split("\n")))
+    if twice := re.fullmatch(r"Cannot declare \((.*)\) twice", cause):
+        key = ".".join(re.findall(r"'([^']*)'", twice[1]))
+        return BadFleetFileError(path, line, f"`{key}` is there twice")
     return BadFleetFileError(path, line, f"it is no TOML: {in_sentence(cause)}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import socket
 from typing import Final
@@ -74,4 +75,6 @@ def _number(error: OSError) -> int | None:
 
 
 def _words(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+    # asyncio words it in its own way: `Connect call failed ('10.0.0.9', 22)`.
+    number = _number(error)
+    return (os.strerror(number) if number else error.strerror or str(error)).lower()

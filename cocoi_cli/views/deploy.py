@@ -26,12 +26,13 @@ def deploy_table(results: Mapping[str, Deployed], *, dry_run: bool) -> Table:
     table = plain_table()
     table.add_column("device", no_wrap=True, overflow="ellipsis", max_width=20)
     table.add_column("version", no_wrap=True, overflow="ellipsis", max_width=24)
-    table.add_column("time", justify="right", no_wrap=True)
+    if not dry_run:
+        table.add_column("time", justify="right", no_wrap=True)
     table.add_column("to do" if dry_run else "done", overflow="fold")
     for name, result in results.items():
         steps = result.steps or (("nothing" if dry_run else "unchanged"),)
-        took = "" if dry_run else seconds(result.seconds)
-        table.add_row(Text(name), Text(result.version), took, Text(", ".join(steps)))
+        took = [] if dry_run else [seconds(result.seconds)]
+        table.add_row(Text(name), Text(result.version), *took, Text(", ".join(steps)))
     return table
 
 

@@ -101,7 +101,7 @@ COMPLAINTS = [
     ('id = "f"\n[devices.a\n', 2, "it is no TOML: expected ']' at the end of a table declaration"),
     ('id = "f"\n\nx = [\n1,\n', 4, "it is no TOML: invalid value"),
     ('id = "f"\nid = "g"\n', 2, "it is no TOML: cannot overwrite a value"),
-    (FULL + "[devices.a]\n", 6, "it is no TOML: cannot declare ('devices', 'a') twice"),
+    (FULL + "[devices.a]\n", 6, "`devices.a` is there twice"),
 ]
 
 
