@@ -99,10 +99,10 @@ def test_an_unknown_host_key_needs_a_yes(single: Fleet):
     text = told(other.host.cocoi("fleet", "add", single.lab.target(SPARE)), 4)
     assert "SHA256:" in text
     assert other.devices() == {}
-    status, screen = other.host.terminal("fleet", "add", single.lab.target(SPARE), answers=[("SHA256:", "no")])
+    status, screen = other.host.terminal("fleet", "add", single.lab.target(SPARE), answers=[("[y/N]", "no")])
     assert status != 0, screen
     assert other.devices() == {}
-    status, screen = other.host.terminal("fleet", "add", single.lab.target(SPARE), answers=[("SHA256:", "yes")])
+    status, screen = other.host.terminal("fleet", "add", single.lab.target(SPARE), answers=[("[y/N]", "yes")])
     assert status == 0, screen
     assert len(other.devices()) == 1
     assert (other.host.home / ".ssh" / "known_hosts").read_text()
