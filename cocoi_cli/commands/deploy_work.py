@@ -6,7 +6,6 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from cocoi_cli.codes.registry import default_pieces
 from cocoi_cli.commands.contacting import access
 from cocoi_cli.commands.outcomes import documents, report_failures, status_of
 from cocoi_cli.console import Console
@@ -17,6 +16,7 @@ from cocoi_cli.fleet.editing import editing
 from cocoi_cli.fleet.inventory import load, locate, select
 from cocoi_cli.fleet.kinds import target_of
 from cocoi_cli.fleet.provision import Deployment
+from cocoi_cli.fleet.redundancy import may_be_away
 from cocoi_cli.fleet.runtimes import check_runtime
 from cocoi_cli.fleet.survey import read_facts
 from cocoi_cli.fleet.wheelhouse import fetch
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from cocoi_cli.views.device_progress import DeviceProgress
 
 T = TypeVar("T")
-
-SCHEME = "coded"  # what `cocoi infer` uses unless told otherwise
 
 
 def run(
@@ -90,9 +88,7 @@ def _with_progress(
 async def _deploy(
     inventory: Inventory, devices: Sequence[Device], entry: Access, choice: Choice, progress: DeviceProgress
 ) -> Mapping[str, Deployed | CocoiError]:
-    members = len(inventory.devices)
-    away = max(1, members - default_pieces(SCHEME, members))
-    deployment = Deployment(inventory, choice, progress, at_once=away)
+    deployment = Deployment(inventory, choice, progress, at_once=may_be_away(len(inventory.devices)))
     try:
         return await each(devices, entry, deployment, on_stage=progress.contact)
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from cocoi_cli.codes.registry import default_pieces
 from cocoi_cli.commands.confirming import confirmed
 from cocoi_cli.commands.contacting import access
 from cocoi_cli.commands.outcomes import documents, report_failures, status_of
@@ -14,6 +13,7 @@ from cocoi_cli.errors import CocoiError
 from cocoi_cli.fleet.contact import each
 from cocoi_cli.fleet.inventory import load, locate, select
 from cocoi_cli.fleet.operate import Operation, Running
+from cocoi_cli.fleet.redundancy import may_be_away
 from cocoi_cli.views.device_progress import device_progress
 from cocoi_cli.views.json_form import json_text
 from cocoi_cli.views.lines import plural
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     Work = Callable[[Remote, Device], Awaitable["T"]]
 
 T = TypeVar("T")
-
-SCHEME = "coded"  # what `cocoi infer` uses unless told otherwise
 
 
 def restart(names: Sequence[str], way: Way) -> int:
@@ -97,10 +95,9 @@ def _each(
         sudo_password_file=way.sudo_password_file,
         yes=way.yes,
     )
-    members = len(inventory.devices)
 
     async def work() -> Mapping[str, T | CocoiError]:
-        operation = Operation(inventory, progress, at_once=max(1, members - default_pieces(SCHEME, members)))
+        operation = Operation(inventory, progress, at_once=may_be_away(len(inventory.devices)))
         return await each(devices, entry, choose(operation), on_stage=progress.contact)
 
     with device_progress(console, [device.name for device in devices]) as progress:

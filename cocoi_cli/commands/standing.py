@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cocoi_agent
-from cocoi_cli.codes.registry import default_pieces
 from cocoi_cli.fleet.agents import NO_AGENT
+from cocoi_cli.fleet.redundancy import enough
 from cocoi_cli.fleet.seen import last_seen, note_seen
 from cocoi_cli.runtime.addresses import Absentee, AgentAddress
 from cocoi_cli.runtime.inquiry import Inquiry
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from cocoi_cli.fleet.agents import Agents
     from cocoi_cli.fleet.records import Device, Inventory
     from cocoi_cli.runtime.inquiry import Condition
-
-SCHEME = "coded"  # what `cocoi infer` uses unless told otherwise
 
 
 def inquiry_of(agents: Agents) -> Inquiry:
@@ -43,8 +41,8 @@ async def survey(inventory: Inventory, agents: Agents, inquiry: Inquiry) -> Flee
         _status(device, conditions.get(device.name), absent.get(device.name, ""), seen.get(device.name))
         for device in inventory.devices
     )
-    status = FleetStatus(devices, now, default_pieces(SCHEME, len(devices)), None, cocoi_agent.__version__)
-    return replace(status, code=(status.up, default_pieces(SCHEME, status.up)) if status.up else None)
+    status = FleetStatus(devices, now, enough(len(devices)), None, cocoi_agent.__version__)
+    return replace(status, code=(status.up, enough(status.up)) if status.up else None)
 
 
 def _status(device: Device, condition: Condition | None, absent: str, seen: float | None) -> DeviceStatus:

@@ -144,7 +144,6 @@ class LiveProgress(SilentProgress):
     def planned(self, plan: Plan, stages: Sequence[str]) -> None:
         """The plan is made."""
         super().planned(plan, stages)
-        super().planned(plan, stages)
         self._stages = len(stages)
         self._write(plan_text(plan))
         self._bar.update(self._task, description="placing weights", total=len(stages) or None, completed=0)
