@@ -9,6 +9,7 @@ import pytest
 from tests.fleet_lab.fleet import Fleet
 from tests.fleet_lab.host import told
 from tests.fleet_lab.lab import FLEET, NET, SPARE, Lab
+from tests.fleet_lab.waiting import until
 
 # Devices that are not there
 
@@ -68,7 +69,7 @@ def test_a_changed_host_key_stops_that_device_only(fleet: Fleet):
         assert {each for each in devices if "error" in devices[each]} == {name}
         assert devices[name]["error"] == "host-key-changed"
         assert {"expected", "found"} <= set(devices[name]["details"])
-        assert fleet.used(fleet.right()) == set(fleet.devices())
+        until(lambda: fleet.used(fleet.right()) == set(fleet.devices()), "every device serves")
         # Not even somebody who accepts new keys accepts changed ones.
         told(fleet.host.cocoi("deploy", name, "--yes", "--accept-new"), 4)
     finally:

@@ -13,6 +13,7 @@ import pytest
 from tests.fleet_lab.fleet import PICTURE, Fleet
 from tests.fleet_lab.host import told
 from tests.fleet_lab.lab import FLEET, NET, SPARE
+from tests.fleet_lab.waiting import until
 
 SECOND_ADDRESS = f"{NET}.92"
 
@@ -75,7 +76,8 @@ def harm(fleet: Fleet, tmp_path: Path) -> Iterator[Callable[[str, str], None]]:
     assert [fleet.lab.agent(each) for each in FLEET] == processes
     for place in places:
         shutil.copy2(tmp_path / "kept", place)
-    assert fleet.used(fleet.right()) == set(fleet.devices())
+    # One inference may do without the slowest of them: k answers are enough.
+    until(lambda: fleet.used(fleet.right()) == set(fleet.devices()), "every device serves")
 
 
 @pytest.mark.parametrize("file", ["host.crt", "host.key"])
@@ -95,11 +97,12 @@ def test_half_a_certificate_of_an_agent(fleet: Fleet, harm: Callable[[str, str],
     if kind == "crt":
         # The others are not drawn in.
         done = fleet.host.cocoi("infer", PICTURE, "--json").ok()
-        assert fleet.used(done.document) == set(fleet.devices()) - {name}
+        assert fleet.used(done.document) <= set(fleet.devices()) - {name}
         assert any(name in warning for warning in done.document["warnings"]), done
 
 
 def test_the_fleet_file_is_what_it_was(fleet: Fleet):
     assert set(tomllib.loads(fleet.host.fleet_file.read_text())["devices"]) == set(fleet.names(FLEET))
     fleet.deploy()
-    assert fleet.used(fleet.right()) == set(fleet.devices())
+    # One inference may do without the slowest of them: k answers are enough.
+    until(lambda: fleet.used(fleet.right()) == set(fleet.devices()), "every device serves")

@@ -38,7 +38,8 @@ def test_killed_while_it_replaces_a_version(fleet: Fleet, lines: int, moment: in
     assert all(new[each] not in ("", old[each]) for each in FLEET)
     assert len(set(new.values())) == 1
     assert all(meanwhile[each] in (old[each], new[each]) for each in FLEET)
-    assert fleet.used(fleet.right()) == set(fleet.devices())
+    # One inference may do without the slowest of them: k answers are enough.
+    until(lambda: fleet.used(fleet.right()) == set(fleet.devices()), "every device serves")
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9])
@@ -63,7 +64,8 @@ def test_interrupted_by_hand_it_says_so_and_the_fleet_serves(fleet: Fleet, lines
     running.interrupt()
     done = running.finish().ok(130)
     assert "error: interrupted" in done.err
-    assert fleet.used(fleet.right()) == set(fleet.devices())
+    # One inference may do without the slowest of them: k answers are enough.
+    until(lambda: fleet.used(fleet.right()) == set(fleet.devices()), "every device serves")
 
 
 def test_power_lost_on_a_device_while_it_is_staged(fleet: Fleet, lines: int, tmp_path: Path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.fleet_lab.fleet import PICTURE, Fleet
 from tests.fleet_lab.host import Host
 from tests.fleet_lab.lab import FLEET, Lab
+from tests.fleet_lab.waiting import until
 
 
 def test_five_commands_lead_from_bare_devices_to_an_answer(lab: Lab, host: Host, figure):
@@ -22,7 +23,8 @@ def test_five_commands_lead_from_bare_devices_to_an_answer(lab: Lab, host: Host,
 
 
 def test_every_agent_takes_part(fleet: Fleet):
-    assert fleet.used(fleet.right()) == set(fleet.devices())
+    # One inference may do without the slowest of them: k answers are enough.
+    until(lambda: fleet.used(fleet.right()) == set(fleet.devices()), "every device serves")
 
 
 def test_a_second_deploy_changes_nothing_and_says_so(fleet: Fleet, figure):

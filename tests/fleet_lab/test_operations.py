@@ -24,7 +24,8 @@ def test_rollback_brings_the_version_before_and_deploy_the_new_one(fleet: Fleet,
     done = fleet.host.cocoi("rollback", "--yes").ok()
     figure(f"rollback of three devices: {done.seconds:.1f} s")
     assert [fleet.version(each) for each in FLEET] == old
-    assert fleet.used(fleet.right()) == set(fleet.devices())
+    # One inference may do without the slowest of them: k answers are enough.
+    until(lambda: fleet.used(fleet.right()) == set(fleet.devices()), "every device serves")
     fleet.deploy()
     assert [fleet.version(each) for each in FLEET] == old
 
@@ -44,16 +45,18 @@ def test_restart_gives_every_agent_a_new_process(fleet: Fleet):
     fleet.host.cocoi("restart", "--yes").ok()
     after = [fleet.lab.agent(each)["MainPID"] for each in FLEET]
     assert all(a != b for a, b in zip(before, after, strict=True))
-    assert fleet.used(fleet.right()) == set(fleet.devices())
+    # One inference may do without the slowest of them: k answers are enough.
+    until(lambda: fleet.used(fleet.right()) == set(fleet.devices()), "every device serves")
 
 
 def test_a_drained_device_gets_no_work_until_it_is_taken_back(fleet: Fleet):
     name = fleet.name(2)
     fleet.host.cocoi("drain", name, "--yes").ok()
     assert fleet.devices()[name]["drained"] is True
-    assert fleet.used(fleet.right()) == set(fleet.devices()) - {name}
+    until(lambda: fleet.used(fleet.right()) == set(fleet.devices()) - {name}, "every other device serves")
     fleet.host.cocoi("drain", name, "--undo", "--yes").ok()
-    assert fleet.used(fleet.right()) == set(fleet.devices())
+    # One inference may do without the slowest of them: k answers are enough.
+    until(lambda: fleet.used(fleet.right()) == set(fleet.devices()), "every device serves")
 
 
 def test_another_host_can_use_an_exported_fleet(fleet: Fleet, tmp_path: Path):
@@ -63,7 +66,7 @@ def test_another_host_can_use_an_exported_fleet(fleet: Fleet, tmp_path: Path):
     other = Fleet(fleet.lab, fleet.lab.host("second-home"))
     other.host.cocoi("fleet", "import", bundle, "--yes").ok()
     assert other.devices() == fleet.devices()
-    assert other.used(other.right()) == set(fleet.devices())
+    until(lambda: other.used(other.right()) == set(fleet.devices()), "every other device serves")
 
 
 def test_rotation_closes_old_doors_and_stops_nobody(fleet: Fleet, tmp_path: Path, figure):
@@ -77,7 +80,8 @@ def test_rotation_closes_old_doors_and_stops_nobody(fleet: Fleet, tmp_path: Path
     assert talk(fleet, 1, stolen) == b""
     assert b"welcome" in talk(fleet, 1, host_identity(fleet))
     assert [fleet.lab.agent(each) for each in FLEET] == processes
-    assert fleet.used(fleet.right()) == set(fleet.devices())
+    # One inference may do without the slowest of them: k answers are enough.
+    until(lambda: fleet.used(fleet.right()) == set(fleet.devices()), "every device serves")
 
 
 def test_logs_follow_all_devices(fleet: Fleet):
@@ -108,4 +112,4 @@ def moved(fleet: Fleet) -> Iterator[str]:
 
 def test_an_agent_follows_its_interface_to_another_address(fleet: Fleet, moved: str):
     until(lambda: fleet.lab.listens_at(1, moved), "the agent follows its network interface")
-    assert fleet.used(fleet.right()) == set(fleet.devices()) - {fleet.name(1)}
+    until(lambda: fleet.used(fleet.right()) == set(fleet.devices()) - {fleet.name(1)}, "every other device serves")

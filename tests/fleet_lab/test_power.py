@@ -87,4 +87,4 @@ def test_the_watchdog_restarts_an_agent_that_hangs(fleet: Fleet, stuck: dict[str
 
     until(restarted, "the watchdog notices that the agent hangs", seconds=240)
     assert "watchdog" in fleet.lab.root(STUCK, "journalctl -u cocoi-agent -o cat --since=-600s").lower()
-    assert fleet.used(fleet.right()) == {fleet.name(each) for each in FLEET}
+    until(lambda: fleet.used(fleet.right()) == {fleet.name(each) for each in FLEET}, "every device serves")

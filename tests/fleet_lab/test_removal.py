@@ -133,7 +133,8 @@ def test_a_broken_release_is_rolled_back_and_the_fleet_serves(fleet: Fleet, how:
     done = fleet.host.cocoi("deploy", "--yes", patch=patch).ok(4)
     assert all(name in done.err + done.out for name in fleet.devices()), done
     assert [fleet.version(each) for each in FLEET] == before
-    assert fleet.used(fleet.right()) == set(fleet.devices())
+    # One inference may do without the slowest of them: k answers are enough.
+    until(lambda: fleet.used(fleet.right()) == set(fleet.devices()), "every device serves")
 
 
 @pytest.mark.parametrize("how", BROKEN)

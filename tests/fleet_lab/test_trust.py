@@ -101,4 +101,5 @@ def test_keys_are_for_their_owners_alone(fleet: Fleet):
 
 
 def test_after_all_this_the_fleet_serves(fleet: Fleet):
-    assert fleet.used(fleet.right()) == set(fleet.devices())
+    # One inference may do without the slowest of them: k answers are enough.
+    until(lambda: fleet.used(fleet.right()) == set(fleet.devices()), "every device serves")
