@@ -23,6 +23,27 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
+class Traits:
+    """How a code family wants its stages cut and its shares sent, where a plan does not say otherwise.
+
+    Attributes:
+        axis: `height` or `width`.
+        strips: Strips per piece; None: as many as suit the layer.
+        transport: `f16` or `f32` where the family is defined with it; None: as asked for.
+        eager: Whether every share is sent at once, needed or not.
+        rateless: Whether there is no largest number of shares; k may then exceed the number of agents.
+        patient: Whether a late holder is waited for until it is lost or hopelessly late.
+    """
+
+    axis: str = "height"
+    strips: int | None = None
+    transport: str | None = None
+    eager: bool = False
+    rateless: bool = False
+    patient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """The pieces of one codeword.
 
@@ -53,7 +74,42 @@ class Code(Protocol):
 
     @property
     def shares(self) -> int | None:
-        """Number of distinct shares, n; None for a rateless code."""
+        """Number of distinct shares, n; None for a rateless code.
+
+        A rateless code has the shares 0 to `pieces` - 1, which are the pieces and are left to the host; agents
+        are given those from `pieces` on, each once.
+        """
+        ...
+
+    @property
+    def needed(self) -> int:
+        """Answers without which nothing is decoded, whichever they are."""
+        ...
+
+    @property
+    def movable(self) -> bool:
+        """Whether any agent may compute any share; False where only its home holds what that takes."""
+        ...
+
+    @property
+    def filters(self) -> int:
+        """Groups of output channels that are mixed too; 1 for a code on the input alone."""
+        ...
+
+    def encode_filters(self, weight: Array, share: int) -> Array:
+        """The weights with which a share is convolved.
+
+        Args:
+            weight: `(out_channels, in_channels / group, *kernel)` float32; borrowed, never written.
+            share: Index of the share.
+
+        Returns:
+            `weight` itself for a code on the input alone; else new memory owned by the caller.
+        """
+        ...
+
+    def completing(self, have: Set[int]) -> tuple[int, ...]:
+        """Shares that the host computes so that, with those of `have`, the code is ready; ascending."""
         ...
 
     def encode(self, pieces: Array, share: int) -> Array:
@@ -87,7 +143,11 @@ class Code(Protocol):
         ...
 
     def share_of(self, piece: int) -> int:
-        """A share that equals `piece`: what the host computes when agents fail."""
+        """A share that equals `piece`.
+
+        Raises:
+            IndexError: If no share does, as in a code that mixes everything.
+        """
         ...
 
     def useful(self, share: int, arrived: Set[int]) -> bool:
@@ -115,3 +175,17 @@ class Code(Protocol):
             NotReadyError: If `ready(set(arrived))` is false.
         """
         ...
+
+
+def completing_pieces(code: Code, have: Set[int]) -> tuple[int, ...]:
+    """The pieces that complete a set of answers: `Code.completing` for codes whose pieces are shares."""
+    added: list[int] = []
+    known = frozenset(have)
+    for piece in range(code.pieces):
+        if code.ready(known):
+            break
+        share = code.share_of(piece)
+        if code.useful(share, known):
+            known |= {share}
+            added.append(share)
+    return tuple(added)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cocoi_cli.codes.code import Array, Decoded
+from cocoi_cli.codes.code import Array, Decoded, completing_pieces
 from cocoi_cli.codes.errors import BadCodeError, NotReadyError
 
 if TYPE_CHECKING:
@@ -44,6 +44,29 @@ class CopyCode:
     def shares(self) -> int:
         """Number of shares, n."""
         return self.n
+
+    @property
+    def needed(self) -> int:
+        """One answer per piece."""
+        return self.k
+
+    @property
+    def movable(self) -> bool:
+        """Every agent holds the same weights."""
+        return True
+
+    @property
+    def filters(self) -> int:
+        """Only the input is coded."""
+        return 1
+
+    def encode_filters(self, weight: Array, share: int) -> Array:
+        """The weights as they are."""
+        return weight
+
+    def completing(self, have: Set[int]) -> tuple[int, ...]:
+        """Pieces that `have` lacks, as few as make it decodable."""
+        return completing_pieces(self, have)
 
     def encode(self, pieces: Array, share: int) -> Array:
         """The piece that the share holds, a view of `pieces` (`(k, *shape)` float32)."""

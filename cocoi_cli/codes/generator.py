@@ -70,7 +70,7 @@ def harmonic_parity(n: int, k: int) -> Matrix:
 
     Source: docs/methods.md, real harmonic frame in systematic form.
     """
-    frame = _harmonic_frame(n, k)
+    frame = harmonic_frame(n, k)
     spread = [i * n // (n - k) for i in range(n - k)]
     others = [i for i in range(n) if i not in spread]
     # parity = frame[spread] @ inv(frame[others]), as one solve
@@ -117,7 +117,7 @@ def _parity(n: int, k: int) -> Matrix:
     return min(candidates, key=lambda parity: worst_gain(np.vstack([np.eye(k), parity])))
 
 
-def _harmonic_frame(n: int, k: int) -> Matrix:
+def harmonic_frame(n: int, k: int) -> Matrix:
     """The tight frame of k real harmonics at n points of the circle, `(n, k)`."""
     angle = 2 * np.pi * np.arange(n) / n
     half = 0.0 if k % 2 else 0.5

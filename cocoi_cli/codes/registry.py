@@ -2,11 +2,15 @@
 
 A family module has `SCHEME`, its name on the command line; `make(n, k, *, gain_limit)`,
 which returns a `Code` or raises a `UsageError`; and `default_pieces(agents)`, the k it
-wants for that many agents. A new code is one new file there.
+wants for that many agents. It may have `AXIS`, `STRIPS`, `TRANSPORT`, `EAGER`, `RATELESS` and `PATIENT`, its
+`Traits`; and `make` a parameter `filters` if it mixes output channels, with
+`default_filters(k, layer)`, how many groups of them it wants. A new code is one
+new file there.
 """
 
 from __future__ import annotations
 
+import inspect
 import pkgutil
 from functools import lru_cache
 from importlib import import_module
@@ -14,10 +18,18 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, cast
 
 from cocoi_cli.codes import families
-from cocoi_cli.codes.errors import UnknownSchemeError
+from cocoi_cli.codes.code import Traits
+from cocoi_cli.codes.errors import BadCodeError, UnknownSchemeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cocoi_cli.codes.code import Code
+    from cocoi_cli.codes.filter_cost import LayerSize
+
+
+class _MakeMixed(Protocol):
+    def __call__(self, n: int, k: int, *, gain_limit: float, filters: int) -> Code: ...
 
 
 class Family(Protocol):
@@ -39,7 +51,7 @@ def schemes() -> tuple[str, ...]:
     return tuple(sorted(_families()))
 
 
-def make_code(scheme: str, n: int, k: int, *, gain_limit: float) -> Code:
+def make_code(scheme: str, n: int, k: int, *, gain_limit: float, filters: int = 1) -> Code:
     """Make a code of the named family.
 
     Args:
@@ -47,12 +59,37 @@ def make_code(scheme: str, n: int, k: int, *, gain_limit: float) -> Code:
         n: Shares.
         k: Pieces.
         gain_limit: Largest noise gain to decode with; it belongs to the transport type.
+        filters: Groups of output channels to mix, for a family that does.
 
     Raises:
         UnknownSchemeError: If no family has this name.
         UsageError: If the family has no such code, or refuses it.
     """
-    return _family(scheme).make(n, k, gain_limit=gain_limit)
+    make = _family(scheme).make
+    if _mixes_filters(scheme):
+        code: Code = cast("_MakeMixed", make)(n, k, gain_limit=gain_limit, filters=filters)
+        return code
+    if filters != 1:
+        raise BadCodeError(scheme, n, k, "its code does not mix output channels")
+    return make(n, k, gain_limit=gain_limit)
+
+
+def traits(scheme: str) -> Traits:
+    """How the named family wants its stages cut and sent.
+
+    Raises:
+        UnknownSchemeError: If no family has this name.
+    """
+    family = _family(scheme)
+    usual = Traits()
+    return Traits(
+        axis=getattr(family, "AXIS", usual.axis),
+        strips=getattr(family, "STRIPS", usual.strips),
+        transport=getattr(family, "TRANSPORT", usual.transport),
+        eager=getattr(family, "EAGER", usual.eager),
+        rateless=getattr(family, "RATELESS", usual.rateless),
+        patient=getattr(family, "PATIENT", usual.patient),
+    )
 
 
 def default_pieces(scheme: str, agents: int) -> int:
@@ -64,11 +101,26 @@ def default_pieces(scheme: str, agents: int) -> int:
     return _family(scheme).default_pieces(agents)
 
 
+def default_filters(scheme: str, k: int, layer: LayerSize) -> int:
+    """Into how many groups the named family wants the filters of a layer mixed; 1 where it leaves them alone.
+
+    Raises:
+        UnknownSchemeError: If no family has this name.
+    """
+    choose: Callable[[int, LayerSize], int] | None = getattr(_family(scheme), "default_filters", None)
+    return 1 if choose is None else choose(k, layer)
+
+
 def _family(scheme: str) -> Family:
     family = _families().get(scheme)
     if family is None:
         raise UnknownSchemeError(scheme, schemes())
     return family
+
+
+@lru_cache(maxsize=64)
+def _mixes_filters(scheme: str) -> bool:
+    return "filters" in inspect.signature(_family(scheme).make).parameters
 
 
 @lru_cache(maxsize=1)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cocoi_cli.codes.code import Array, Code, Decoded
+from cocoi_cli.codes.code import Array, Code, Decoded, completing_pieces
 from cocoi_cli.codes.errors import BadCodeError, IllConditionedError, NotReadyError
 from cocoi_cli.codes.gain import decoding_matrix, median_gain, missing_pieces, noise_gain, worst_gain
 from cocoi_cli.codes.generator import systematic_generator
@@ -75,6 +75,29 @@ class SystematicCode:
     def shares(self) -> int:
         """Number of shares, n."""
         return self.n
+
+    @property
+    def needed(self) -> int:
+        """Any k answers suffice, but for the guard."""
+        return self.k
+
+    @property
+    def movable(self) -> bool:
+        """Every agent holds the same weights."""
+        return True
+
+    @property
+    def filters(self) -> int:
+        """Only the input is coded."""
+        return 1
+
+    def encode_filters(self, weight: Array, share: int) -> Array:
+        """The weights as they are."""
+        return weight
+
+    def completing(self, have: Set[int]) -> tuple[int, ...]:
+        """Pieces that `have` lacks, as few as make it decodable."""
+        return completing_pieces(self, have)
 
     def encode(self, pieces: Array, share: int) -> Array:
         """Make one share.

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cocoi_cli.codes.code import Code
 
 SCHEME = "uncoded"
+PATIENT = True  # as in the literature: what is late is waited for, what is lost is sent again
 
 
 def make(n: int, k: int, *, gain_limit: float) -> Code:
