@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from cocoi_cli.errors import ModelError
@@ -44,6 +45,17 @@ class BadAttributeError(ModelError):
         self.node, self.attribute, self.value = node, attribute, value
 
 
+@dataclass(frozen=True, slots=True)
+class Taps:
+    """A kernel over the spatial axes, with explicit padding."""
+
+    kernel: Shape
+    strides: Shape
+    dilations: Shape
+    pads_begin: Shape
+    pads_end: Shape
+
+
 def is_convolution(node: NodeProto) -> bool:
     """Whether a node is a convolution of any kind, one that can be distributed or not."""
     return node.op_type in _OPERATORS and node.domain in _DOMAINS
@@ -66,38 +78,47 @@ def read_spec(node: NodeProto, weight: Shape, input_shape: Shape) -> ConvSpec:
     Raises:
         BadAttributeError: An attribute is no list of as many numbers as there are axes.
     """
-    given = attributes(node)
     kernel = tuple(weight[2:])
-    strides = _numbers(node, "strides", (1,) * len(kernel), least=1)
-    dilations = _numbers(node, "dilations", (1,) * len(kernel), least=1)
     (group,) = _numbers(node, "group", (1,), least=1)
-    automatic = given.get("auto_pad", "NOTSET")
-    begin: Shape
-    end: Shape
-    if automatic in ("SAME_UPPER", "SAME_LOWER"):
-        totals = [
-            _same_padding(length, extent, stride)
-            for length, extent, stride in zip(
-                input_shape[2:], map(kernel_extent, kernel, dilations), strides, strict=True
-            )
-        ]
-        small, large = tuple(total // 2 for total in totals), tuple(total - total // 2 for total in totals)
-        begin, end = (small, large) if automatic == "SAME_UPPER" else (large, small)
-    elif automatic == "VALID":
-        begin = end = (0,) * len(kernel)
-    else:
-        pads = _numbers(node, "pads", (0,) * (2 * len(kernel)))
-        begin, end = pads[: len(kernel)], pads[len(kernel) :]
+    taps = read_taps(node, kernel, input_shape[2:])
     return ConvSpec(
         kernel=kernel,
-        strides=strides,
-        dilations=dilations,
-        pads_begin=begin,
-        pads_end=end,
+        strides=taps.strides,
+        dilations=taps.dilations,
+        pads_begin=taps.pads_begin,
+        pads_end=taps.pads_end,
         group=group,
         in_channels=weight[1] * group,
         out_channels=weight[0],
     )
+
+
+def read_taps(node: NodeProto, kernel: Shape, spatial: Shape) -> Taps:
+    """Where the kernel of a `Conv` or of a pooling lies: defaults filled in, `auto_pad` resolved.
+
+    Args:
+        node: The node.
+        kernel: One size per spatial axis.
+        spatial: Sizes of the input without batch and channels, all known.
+
+    Raises:
+        BadAttributeError: An attribute is no list of as many numbers as there are axes.
+    """
+    strides = _numbers(node, "strides", (1,) * len(kernel), least=1)
+    dilations = _numbers(node, "dilations", (1,) * len(kernel), least=1)
+    automatic = attributes(node).get("auto_pad", "NOTSET")
+    if automatic in ("SAME_UPPER", "SAME_LOWER"):
+        totals = [
+            _same_padding(length, extent, stride)
+            for length, extent, stride in zip(spatial, map(kernel_extent, kernel, dilations), strides, strict=True)
+        ]
+        small, large = tuple(total // 2 for total in totals), tuple(total - total // 2 for total in totals)
+        begin, end = (small, large) if automatic == "SAME_UPPER" else (large, small)
+        return Taps(kernel, strides, dilations, begin, end)
+    if automatic == "VALID":
+        return Taps(kernel, strides, dilations, (0,) * len(kernel), (0,) * len(kernel))
+    pads = _numbers(node, "pads", (0,) * (2 * len(kernel)))
+    return Taps(kernel, strides, dilations, pads[: len(kernel)], pads[len(kernel) :])
 
 
 def multiply_accumulates(node: NodeProto, weight: Shape, input_shape: Shape, output_shape: Shape) -> int:

@@ -36,13 +36,23 @@ def cut_strip(
     shape = (split.pieces, *strip_shape(x.shape, split, strip, axis))
     pieces = np.empty(shape, np.float32) if out is None else out
     for piece in range(split.pieces):
-        rows = split.input_rows(piece, strip)
-        end = rows.rows - rows.zeros_after
-        target = pieces[piece]
-        _rows(target, axis, 0, rows.zeros_before)[...] = 0
-        _rows(target, axis, rows.zeros_before, end)[...] = _rows(x, axis, rows.start, rows.stop)
-        _rows(target, axis, end, rows.rows)[...] = 0
+        _copy_piece(x, split, strip, piece, axis, pieces[piece])
     return pieces
+
+
+def cut_piece(x: NDArray[Any], split: Split, strip: int, piece: int, axis: int) -> NDArray[np.float32]:
+    """One piece of a strip, in new memory: `strip_shape(...)` float32; see `cut_strip`."""
+    out = np.empty(strip_shape(x.shape, split, strip, axis), np.float32)
+    _copy_piece(x, split, strip, piece, axis, out)
+    return out
+
+
+def _copy_piece(x: NDArray[Any], split: Split, strip: int, piece: int, axis: int, out: NDArray[np.float32]) -> None:
+    rows = split.input_rows(piece, strip)
+    end = rows.rows - rows.zeros_after
+    _rows(out, axis, 0, rows.zeros_before)[...] = 0
+    _rows(out, axis, rows.zeros_before, end)[...] = _rows(x, axis, rows.start, rows.stop)
+    _rows(out, axis, end, rows.rows)[...] = 0
 
 
 def join_piece(out: NDArray[Any], result: NDArray[Any], split: Split, piece: int, strip: int, axis: int) -> None:

@@ -141,11 +141,11 @@ def _can_take_normalisation(graph: Graph, node: NodeProto, consumers: Mapping[st
         is_default(reader, "BatchNormalization")
         and reader.input[0] == node.output[0]
         and reader.output[0] != ""
-        and _infers(reader, graph.opset)
+        and infers(reader, graph.opset)
     )
 
 
-def _infers(node: NodeProto, opset: int) -> bool:
+def infers(node: NodeProto, opset: int) -> bool:
     """Whether a BatchNormalization applies stored statistics, one for each channel."""
     given = attributes(node)
     if opset >= 14:

@@ -150,7 +150,63 @@ class ConvStage:
     dtype: str
 
 
-Stage = LocalStage | ConvStage
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A run of rows of a segment's output, and what it needs of the input.
+
+    Attributes:
+        start: First row of the output.
+        stop: One past the last.
+        first: First row of the unpadded input.
+        last: One past the last.
+        program: Index into the programs of the stage.
+    """
+
+    start: int
+    stop: int
+    first: int
+    last: int
+    program: int
+
+
+@dataclass(frozen=True, slots=True)
+class FusedStage:
+    """A segment, several layers computed tile by tile: with bias and activation, uncoded.
+
+    The programs have `x`, rows of the input on axis 2, and the weights by name as inputs, and give `y32` or
+    `y16` and `y32`, rows of the output. They hold for any number of rows: what differs between them is where
+    the picture ends.
+
+    Attributes:
+        name: The segment's.
+        layers: Names of the conv layers inside, in the order of the graph.
+        input: Tensor name of the activation that is cut.
+        output: Tensor name of the result.
+        input_shape: `(batch, channels, *spatial)` of this run.
+        output_shape: `(batch, channels, *spatial)` of this run.
+        tiles: From the first row of the output to the last, without gaps.
+        programs: Serialised ONNX, `x` in the type of the transport; no two are equal.
+        host_programs: The same with `x` and the only output `y32` in float32, in the same order.
+        whole: The segment at any size as it stands in the graph: `x` to `y32` in float32.
+        weights: What all the programs share, by input name: float32, C-contiguous.
+        dtype: The type of `output`: `float32`.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    input: str
+    output: str
+    input_shape: Shape
+    output_shape: Shape
+    tiles: tuple[Tile, ...]
+    programs: tuple[bytes, ...] = field(repr=False)
+    host_programs: tuple[bytes, ...] = field(repr=False)
+    whole: bytes = field(repr=False)
+    weights: Mapping[str, NDArray[np.float32]] = field(repr=False)
+    dtype: str = "float32"
+
+
+Stage = LocalStage | ConvStage | FusedStage
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +215,7 @@ class Network:
 
     Attributes:
         model: What it was cut from.
-        stages: Local and conv stages; a conv stage follows the stage that makes its input.
+        stages: Local, conv and fused stages; each follows those that make what it reads.
         layers: Every conv layer of the graph, distributed or not.
         last_use: Tensor name to index of the last stage that reads it; graph outputs
             are kept to the end and are not in it.

@@ -1,8 +1,9 @@
 """Cutting a prepared model into stages that run in one place or are distributed.
 
 Nodes are dealt into waves: a local stage holds everything that is ready once the convolutions of the
-wave before are done, then come the distributed convolutions that wait for nothing else. What depends on
-constants only joins the stage that first needs it, so large weights made by small nodes do not travel.
+wave before are done, then come the distributed convolutions that wait for nothing else. A segment counts as
+one distributed convolution. What depends on constants only joins the stage that first needs it, so large
+weights made by small nodes do not travel.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import onnx
 from onnx import NodeProto, ValueInfoProto
 
 from cocoi_cli.errors import ModelError, UsageError
+from cocoi_cli.model.contraction import Contracted, check_apart, contract
 from cocoi_cli.model.graph import Graph, node_inputs, sub_model
 from cocoi_cli.model.layers import Prepared, find_layers
-from cocoi_cli.model.linear import LinearGraph, make_linear
-from cocoi_cli.model.network import ConvLayer, ConvStage, LocalStage, Network, Stage
+from cocoi_cli.model.linear import make_linear
+from cocoi_cli.model.network import ConvLayer, ConvStage, FusedStage, LocalStage, Network, Stage
 from cocoi_cli.model.shapes import any_size
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
 __all__ = ["Prepared", "cut", "find_layers"]
 
@@ -56,8 +58,8 @@ class UntypedTensorError(ModelError):
         self.tensor = tensor
 
 
-def cut(prepared: Prepared, distributed: Collection[str]) -> Network:
-    """Cut a model so that some of its convolutions are stages of their own.
+def cut(prepared: Prepared, distributed: Collection[str], segments: Sequence[FusedStage] = ()) -> Network:
+    """Cut a model so that some of its convolutions, and some runs of layers, are stages of their own.
 
     The bias of a distributed convolution becomes an addition in the next local stage; a float16 one gives
     a float32 sum that the next local stage rounds. If nothing is distributed, the network is one local
@@ -66,10 +68,13 @@ def cut(prepared: Prepared, distributed: Collection[str]) -> Network:
     Args:
         prepared: The model at known sizes; not written.
         distributed: Names of layers without an obstacle.
+        segments: Made by `tiles.fuse` of segments of this model; none holds a distributed layer.
 
     Raises:
         UnknownLayerError: A name is no layer of the model.
         LocalLayerError: A layer has an obstacle.
+        LayerInSegmentError: A layer is distributed alone and in a segment.
+        OverlappingSegmentsError: Two segments share an operator.
         UntypedTensorError: A tensor between two stages has no known type.
     """
     layers = {layer.name: layer for layer in prepared.layers}
@@ -79,11 +84,12 @@ def cut(prepared: Prepared, distributed: Collection[str]) -> Network:
         obstacle = layers[name].obstacle
         if obstacle is not None:
             raise LocalLayerError(name, obstacle)
-    if not distributed:
+    check_apart(distributed, segments)
+    if not distributed and not segments:
         return _network(prepared, [_whole_model(prepared)])
     chosen = {prepared.nodes[name]: layers[name] for name in distributed}
-    linear = make_linear(prepared.graph, chosen)
-    return _network(prepared, _Cutter(prepared, linear).stages())
+    contracted = contract(make_linear(prepared.graph, chosen), segments)
+    return _network(prepared, _Cutter(prepared, contracted).stages())
 
 
 def deal_waves(graph: Graph, distributed: Collection[int]) -> list[int]:
@@ -91,7 +97,7 @@ def deal_waves(graph: Graph, distributed: Collection[int]) -> list[int]:
 
     Args:
         graph: The graph.
-        distributed: Indices of the distributed convolutions.
+        distributed: Indices of the distributed convolutions and of the nodes that stand for segments.
     """
     constant = graph.constant_nodes()
     waves = [0] * len(graph.nodes)
@@ -112,9 +118,12 @@ def deal_waves(graph: Graph, distributed: Collection[int]) -> list[int]:
 class _Cutter:
     """One cut: which stage makes each tensor, and which stages read it."""
 
-    def __init__(self, prepared: Prepared, linear: LinearGraph) -> None:
+    def __init__(self, prepared: Prepared, contracted: Contracted) -> None:
+        linear = contracted.linear
         self._prepared, self._linear, self._graph = prepared, linear, linear.graph
-        self._groups = self._group(deal_waves(linear.graph, linear.layers.keys()))
+        self._segments = contracted.segments
+        self._apart = {*linear.layers, *contracted.segments}
+        self._groups = self._group(deal_waves(linear.graph, self._apart))
         self._group_of = {index: number for number, group in enumerate(self._groups) for index in group}
         self._consumers = linear.graph.consumers()
 
@@ -126,19 +135,21 @@ class _Cutter:
             layer = self._linear.layers.get(group[0])
             if layer is not None:
                 found.append(self._conv_stage(self._graph.nodes[group[0]], layer))
+            elif group[0] in self._segments:
+                found.append(self._segments[group[0]])
             else:
                 locals_before += 1
                 found.append(self._local_stage(f"local {locals_before}", group))
         return found
 
     def _group(self, waves: list[int]) -> list[list[int]]:
-        """Node indices of each stage: the local nodes of a wave together, its convolutions one by one."""
+        """Node indices of each stage: the local nodes of a wave together, what is distributed one by one."""
         groups = []
         for wave in range(max(waves) + 1):
             here = [index for index, number in enumerate(waves) if number == wave]
-            local = [index for index in here if index not in self._linear.layers]
+            local = [index for index in here if index not in self._apart]
             groups += [local] if local else []
-            groups += [[index] for index in here if index in self._linear.layers]
+            groups += [[index] for index in here if index in self._apart]
         return groups
 
     def _conv_stage(self, node: NodeProto, layer: ConvLayer) -> ConvStage:
