@@ -41,6 +41,11 @@ class Samples:
         """Size per second over all repetitions, pauses that the device took included; 0 without samples."""
         return self.size * len(self.seconds) / sum(self.seconds) if self.seconds else 0.0
 
+    @property
+    def mean_s(self) -> float:
+        """Mean duration; 0 without samples."""
+        return sum(self.seconds) / len(self.seconds) if self.seconds else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Round:
@@ -112,6 +117,7 @@ class Compute:
         skipped: How many of the grid's cells were left out, the device being too slow for the time allowed.
         passes: By what was passed over memory: `to-float16`, `to-float32`, `copy`; bytes of float32.
         tls: By cipher and direction, `chacha20-seal`, `aes-256-gcm-open`, ...; bytes of plain data.
+        tasks: Shares that hardly compute, one after the other without a pause; size 1. None where not measured.
     """
 
     runtime: str
@@ -119,6 +125,7 @@ class Compute:
     skipped: int
     passes: Mapping[str, Samples]
     tls: Mapping[str, Samples]
+    tasks: Samples | None = None
 
     @property
     def flops_per_s(self) -> float:

@@ -140,6 +140,7 @@ def _compute(compute: Compute) -> dict[str, Any]:
         "skipped": compute.skipped,
         "passes": {name: _samples(each) for name, each in compute.passes.items()},
         "tls": {name: _samples(each) for name, each in compute.tls.items()},
+        "tasks": None if compute.tasks is None else _samples(compute.tasks),
     }
 
 
@@ -208,6 +209,7 @@ def _read_compute(field: Field) -> Compute:
         skipped=field.at("skipped").count(),
         passes={name: _read_samples(each) for name, each in field.at("passes").members()},
         tls={name: _read_samples(each) for name, each in field.at("tls").members()},
+        tasks=field.at("tasks").optional(_read_samples),
     )
 
 

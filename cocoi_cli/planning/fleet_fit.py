@@ -1,0 +1,279 @@
+"""From a profile to a model of the fleet. Pure.
+
+What is taken from where:
+
+- **speed** of each measured slice: the mean over its repetitions. Means, because a device under a CPU quota (and
+  one whose clock is throttled now and then) computes in bursts: most repetitions of a small slice are far too
+  fast and a few wait for the next period, so no quantile of them is the speed;
+- **spread**: one ratio of shift to excess per device, from all slices together. Repetitions are joined to blocks
+  of at least `BLOCK_S`, about what a share takes, for the spread of something shorter says nothing about it;
+- **links**: every transfer of every round, per byte;
+- **fixed cost** of a share: as measured through the agent; else `TASK_S`, and what a slice costs before its first
+  row where the slices tell.
+
+Source: docs/methods.md, the latency model.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from statistics import median
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from cocoi_cli.errors import ConfigurationError
+from cocoi_cli.planning.fitting import Fit, fit_rates
+from cocoi_cli.planning.fleet_model import Cell, DeviceModel, FleetModel, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cocoi_cli.planning.fleet_model import HostModel
+    from cocoi_cli.planning.profile import Compute, Convolution, DeviceProfile, Link, Profile
+
+TASK_S: Final = 0.8e-3
+"""Assumed cost of one share on a Raspberry Pi 4 beside its convolution: receiving, unpacking, answering in Python.
+A profile measures none of it, and round trips do not contain it."""
+
+BLOCK_S: Final = 20e-3
+"""Repetitions are joined until they take so long; shares that are worth sending do."""
+
+BURST: Final = 3.0
+"""Where the mean is so many times the shortest repetition, the slice was computed in bursts."""
+
+_PER_MAC: Final = 2  # operations of a multiply-accumulate: profiles count operations
+_FEWEST_LAYERS: Final = 3  # measured at two heights, before the cost of their first row is believed
+_MEDIAN_ERROR: Final = 1.25  # of a median against a mean's
+_STANDS_OUT: Final = 3.0  # standard errors
+
+
+class NotInProfileError(ConfigurationError):
+    """A device was asked for that the profile does not know (exit 3)."""
+
+    code: ClassVar[str] = "not-in-profile"
+
+    def __init__(self, device: str, *, fleet: str) -> None:
+        super().__init__(f"`{device}` is not in the profile of fleet `{fleet}`", device=device, fleet=fleet)
+
+
+class NothingComputedError(ConfigurationError):
+    """The profile of a device has no convolution (exit 3)."""
+
+    code: ClassVar[str] = "nothing-computed"
+
+    def __init__(self, device: str, *, made: str) -> None:
+        super().__init__(f"the profile of `{device}` of {made} measured no convolution", device=device, made=made)
+
+
+class LinkNotMeasuredError(ConfigurationError):
+    """The profile of a device has no transfer in one direction, or no round trip (exit 3)."""
+
+    code: ClassVar[str] = "link-not-measured"
+
+    def __init__(self, device: str, *, made: str, lacking: str) -> None:
+        super().__init__(
+            f"the profile of `{device}` of {made} measured no {lacking}", device=device, made=made, lacking=lacking
+        )
+
+
+class InvalidProfileError(ConfigurationError):
+    """A device was throttled while it was measured (exit 3)."""
+
+    code: ClassVar[str] = "invalid-profile"
+
+    def __init__(self, device: str, *, made: str, reasons: tuple[str, ...]) -> None:
+        super().__init__(
+            f"the profile of `{device}` of {made} is not valid: {'; '.join(reasons)}",
+            device=device,
+            made=made,
+            reasons=list(reasons),
+        )
+
+
+def fleet_model(
+    profile: Profile, host: HostModel, names: Sequence[str], *, accept_throttled: bool = False
+) -> FleetModel:
+    """What a plan is made with.
+
+    Args:
+        profile: Of the fleet.
+        host: The host, which a profile does not measure.
+        names: Devices, in the order of their homes.
+        accept_throttled: Whether figures that were taken of a throttled device will do.
+
+    Raises:
+        NotInProfileError: If a device is not in the profile.
+        NothingComputedError: If a device has no measured convolution.
+        LinkNotMeasuredError: If a device's link was not measured.
+        InvalidProfileError: If a device was throttled meanwhile, unless that is accepted.
+    """
+    devices = []
+    for name in names:
+        if name not in profile.devices:
+            raise NotInProfileError(name, fleet=profile.fleet)
+        measured = profile.devices[name]
+        if measured.reasons and not accept_throttled:
+            raise InvalidProfileError(name, made=measured.made, reasons=measured.reasons)
+        devices.append(device_model(name, measured))
+    return FleetModel(tuple(devices), host)
+
+
+def device_model(name: str, measured: DeviceProfile) -> DeviceModel:
+    """The model of one device; whether its profile is valid is not asked.
+
+    Raises:
+        NothingComputedError: If it has no measured convolution.
+        LinkNotMeasuredError: If its link was not measured.
+    """
+    link = _checked_link(name, measured)
+    compute = measured.compute
+    if compute is None or not any(each.samples.seconds for each in compute.convolutions):
+        raise NothingComputedError(name, made=measured.made)
+    memory = measured.facts.get("memory_bytes")
+    return DeviceModel(
+        name=name,
+        cells=cells(compute),
+        send=link_fit(link, "up").phase,
+        receive=link_fit(link, "down").phase,
+        rtt_s=median(link.rtt_s),
+        task_s=compute.tasks.mean_s if compute.tasks is not None else TASK_S + first_row_s(compute),
+        memory_bytes=memory if isinstance(memory, int) and not isinstance(memory, bool) and memory > 0 else None,
+    )
+
+
+def cells(compute: Compute) -> tuple[Cell, ...]:
+    """The measured slices of a device, or of a host that was measured in the same way, with the device's spread."""
+    measured = [each for each in compute.convolutions if each.samples.seconds]
+    spread = compute_fit(compute).phase
+    # Where an agent was asked, what a call costs is part of what was measured of its shares.
+    first = first_row_s(compute) if compute.tasks is None else 0.0
+    steady = [each for each in measured if not _in_bursts(each)] or measured
+    usual = sum(sum(each.samples.seconds) for each in steady) / sum(_macs(each) for each in steady)
+    stall = max((max(each.samples.seconds) for each in measured if _in_bursts(each)), default=0.0)
+    found = []
+    for each in measured:
+        macs, spent = _macs(each), sum(each.samples.seconds)
+        spent = max(spent - len(each.samples.seconds) * first, spent / 2)  # a slice cannot cost less than nothing
+        if _in_bursts(each):
+            # One stall more or less is chance: a cell of little more than one says little of its own.
+            spent, macs = spent + stall, macs + stall / usual
+        phase = spread.scaled(spent / macs)
+        found.append(Cell(each.kernel, each.in_channels, each.out_channels, each.width, each.rows, phase))
+    return tuple(found)
+
+
+def compute_fit(compute: Compute) -> Fit:
+    """How a device's durations spread about their means, over all slices: a fit of mean 1.
+
+    Its `phase` is the shift and the excess of a piece of work that takes a second on average.
+    """
+    measured = [each for each in compute.convolutions if each.samples.seconds]
+    ratios = [ratio for each in measured for ratio in _ratios(_blocks(each.samples.seconds))]
+    ratios = ratios or [ratio for each in measured for ratio in _ratios(each.samples.seconds)]
+    found = fit_rates(ratios)
+    return found if ratios else replace(found, phase=Phase(1.0, 0.0))
+
+
+def link_fit(link: Link, direction: str) -> Fit:
+    """Seconds per byte in the direction `up` (to the device) or `down`."""
+    rates = link.rates("up" if direction == "up" else "down")
+    return fit_rates([1 / rate for rate in rates])
+
+
+def first_row_s(compute: Compute) -> float:
+    """What a call costs before its first row: the median over layers that were measured at several heights.
+
+    0 where fewer than three layers were, or only in bursts, or where it does not stand out from the noise of the
+    means; never more than half of the shortest slice's mean.
+    """
+    layers: dict[tuple[int, int, int, int], list[Convolution]] = {}
+    steady = [each for each in compute.convolutions if each.samples.seconds and not _in_bursts(each)]
+    for each in steady:
+        layers.setdefault((each.kernel, each.in_channels, each.out_channels, each.width), []).append(each)
+    found = [_intercept(slices) for slices in layers.values() if len({each.rows for each in slices}) > 1]
+    if len(found) < _FEWEST_LAYERS:
+        return 0.0
+    usual = median(value for value, _ in found)
+    doubt = _MEDIAN_ERROR * math.sqrt(sum(error**2 for _, error in found)) / len(found)
+    return min(usual, min(_mean(each) for each in steady) / 2) if usual > _STANDS_OUT * doubt else 0.0
+
+
+def refit(model: DeviceModel, observed_ratio: float) -> DeviceModel:
+    """The device as it was seen at work: its compute takes `observed_ratio` times as long as the model says.
+
+    Args:
+        model: What the observation was compared with.
+        observed_ratio: Seconds seen by seconds expected, positive: 2 for half the speed.
+
+    Raises:
+        ValueError: If the ratio is not positive and finite.
+    """
+    if not 0 < observed_ratio < math.inf:
+        raise ValueError(f"a ratio of times is positive and finite, not {observed_ratio}")
+    slower = tuple(replace(cell, phase=cell.phase.scaled(observed_ratio)) for cell in model.cells)
+    return replace(model, cells=slower, task_s=model.task_s * observed_ratio)
+
+
+def _checked_link(name: str, measured: DeviceProfile) -> Link:
+    link = measured.link
+    if link is None:
+        raise LinkNotMeasuredError(name, made=measured.made, lacking="link")
+    lacking = {
+        "round trip": not link.rtt_s,
+        "transfer to it": not link.rates("up"),
+        "transfer from it": not link.rates("down"),
+    }
+    for what, is_lacking in lacking.items():
+        if is_lacking:
+            raise LinkNotMeasuredError(name, made=measured.made, lacking=what)
+    return link
+
+
+def _in_bursts(each: Convolution) -> bool:
+    seconds = each.samples.seconds
+    return len(seconds) > 1 and _mean(each) > BURST * min(seconds)
+
+
+def _blocks(seconds: Sequence[float]) -> list[float]:
+    """Means of repetitions in a row that take `BLOCK_S` together; a rest that does not is left out."""
+    return [math.fsum(block) / len(block) for block in _joined(seconds)]
+
+
+def _joined(seconds: Sequence[float]) -> Iterator[list[float]]:
+    block: list[float] = []
+    for each in seconds:
+        block.append(each)
+        if math.fsum(block) >= BLOCK_S:
+            yield block
+            block = []
+
+
+def _ratios(values: Sequence[float]) -> list[float]:
+    """Each by their mean; a single one says nothing of a spread."""
+    mean = math.fsum(values) / len(values) if values else 0.0
+    return [value / mean for value in values] if len(values) > 1 and mean > 0 else []
+
+
+def _intercept(slices: Sequence[Convolution]) -> tuple[float, float]:
+    """Where the line through the lowest and the highest slice of a layer meets no rows, and its standard error."""
+    low, high = min(slices, key=lambda each: each.rows), max(slices, key=lambda each: each.rows)
+    between = high.rows - low.rows
+    value = (high.rows * _mean(low) - low.rows * _mean(high)) / between
+    return value, math.hypot(high.rows * _error(low), low.rows * _error(high)) / between
+
+
+def _error(each: Convolution) -> float:
+    """Standard error of the mean; the mean itself where one repetition cannot tell."""
+    seconds, mean = each.samples.seconds, _mean(each)
+    if len(seconds) < 2:
+        return mean
+    return math.sqrt(math.fsum((one - mean) ** 2 for one in seconds) / (len(seconds) - 1) / len(seconds))
+
+
+def _mean(each: Convolution) -> float:
+    return math.fsum(each.samples.seconds) / len(each.samples.seconds)
+
+
+def _macs(each: Convolution) -> float:
+    """Multiply-accumulates of all repetitions."""
+    return each.samples.size * len(each.samples.seconds) / _PER_MAC
