@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from cocoi_cli.model.network import LoadedModel
+    from cocoi_cli.planning.fleet_model import FleetModel
     from cocoi_cli.runtime.addresses import Member
+    from cocoi_cli.runtime.host import Kernels
     from cocoi_cli.runtime.report import AnyArray, InferenceReport
     from cocoi_cli.runtime.trust import Identity
 
@@ -59,7 +61,15 @@ class Fleet:
         return cls(lambda: Engine(EmbeddedFleet(agents)))
 
     @classmethod
-    def deployed(cls, members: Sequence[Member], identity: Identity | None, *, rehearsals: Path | None = None) -> Fleet:
+    def deployed(
+        cls,
+        members: Sequence[Member],
+        identity: Identity | None,
+        *,
+        rehearsals: Path | None = None,
+        model: FleetModel | None = None,
+        kernels: Kernels | None = None,
+    ) -> Fleet:
         """Agents that run on devices of their own; `__enter__` connects to those that answer.
 
         One that is down, refuses, talks another version or shows a wrong certificate is not used: the
@@ -69,16 +79,19 @@ class Fleet:
             members: Addresses of the agents, in order; members that are known to take no part may stand among them.
             identity: Certificate and key of this host; None where no agent has a certificate.
             rehearsals: File that keeps what rehearsals find, for later processes; None to keep nothing.
+            model: What was measured of the fleet, for `Options(scheme="auto")`; None where nothing was.
+            kernels: What this machine computes with; None for ONNX Runtime in this process.
         """
         fleet = DeployedFleet(tuple(members), identity)
-        return cls(lambda: Engine(fleet, None if rehearsals is None else Rehearsals(rehearsals)))
+        return cls(lambda: Engine(fleet, None if rehearsals is None else Rehearsals(rehearsals), model, kernels))
 
     @classmethod
-    def load(cls, path: str | None = None) -> Fleet:
+    def load(cls, path: str | None = None, model: FleetModel | None = None) -> Fleet:
         """The devices of a fleet file, as `cocoi infer` uses them.
 
         Args:
             path: The fleet file; None for `$COCOI_FLEET`, else the user's own.
+            model: What was measured of them (`planning.fleet_fit.fleet_model`), for `Options(scheme="auto")`.
 
         Raises:
             ConfigurationError: There is no such file, or it or the fleet's keys are unfit.
@@ -89,7 +102,7 @@ class Fleet:
         from cocoi_cli.fleet.inventory import load, locate  # noqa: PLC0415
 
         agents = usable_agents(load(locate(path)))
-        return cls.deployed(agents.members, agents.identity, rehearsals=rehearsals_path())
+        return cls.deployed(agents.members, agents.identity, rehearsals=rehearsals_path(), model=model)
 
     @classmethod
     def none(cls) -> Fleet:

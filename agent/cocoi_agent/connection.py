@@ -199,6 +199,16 @@ class Connection(asyncio.BufferedProtocol):
         self._closing = True
         self._abort()
 
+    def bound_receiving(self, size: int) -> None:
+        """Bound what the kernel holds of what arrives, and with it what the peer has under way.
+
+        Args:
+            size: Bytes; Linux adds as much again for its own use, so half is asked for.
+        """
+        sock = None if self._transport is None else self._transport.get_extra_info("socket")
+        if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, max(size // 2, 4096))
+
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

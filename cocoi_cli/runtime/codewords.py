@@ -38,6 +38,8 @@ class Group:
         left: Codewords not yet decoded.
         barred: Agents that failed in it.
         begun: Agents that were given a share of it.
+        patient: Whether what is late is waited for until it is hopeless.
+        typical_s: Median answering time so far; infinite while there is none.
         late_s: Age at which a share in flight is late; infinite while there is nothing to compare with.
         hopeless_s: Age at which it is not waited for any more; infinite likewise.
     """
@@ -45,6 +47,8 @@ class Group:
     left: int = 0
     barred: set[str] = field(default_factory=set)
     begun: set[str] = field(default_factory=set)
+    patient: bool = False
+    typical_s: float = math.inf
     late_s: float = math.inf
     hopeless_s: float = math.inf
     _times: list[float] = field(default_factory=list)  # answering times so far, ascending
@@ -54,7 +58,8 @@ class Group:
         insort(self._times, seconds)
         half = len(self._times) // 2
         typical = self._times[half] if len(self._times) % 2 else (self._times[half - 1] + self._times[half]) / 2
-        self.late_s, self.hopeless_s = LATE.limit(typical), HOPELESS.limit(typical)
+        self.typical_s, self.hopeless_s = typical, HOPELESS.limit(typical)
+        self.late_s = self.hopeless_s if self.patient else LATE.limit(typical)
 
 
 @dataclass(slots=True)
@@ -73,8 +78,11 @@ class Open:
     refused: set[tuple[str, int]] = field(default_factory=set)
     hosted: set[int] = field(default_factory=set)
     home_of: dict[str, int] = field(init=False)  # agent -> the first share that is at home there
+    next_share: int = field(init=False)  # of a rateless code: the next that nobody was given
 
     def __post_init__(self) -> None:
+        self.arrived.extend(self.word.given)
+        self.next_share = self.word.code.pieces
         self.home_of = {agent: share for share, agent in reversed(tuple(enumerate(self.word.homes)))}
 
     def have(self) -> frozenset[int]:

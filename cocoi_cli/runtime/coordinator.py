@@ -11,16 +11,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
 from cocoi_agent.wire.messages import Answer, Status
-from cocoi_cli.codes.registry import make_code
+from cocoi_cli.codes.registry import traits
 from cocoi_cli.model.network import ConvStage, LocalStage
-from cocoi_cli.planning.defaults import gain_limit
 from cocoi_cli.runtime.blocks import Blocks
 from cocoi_cli.runtime.events import (
+    AgentJoined,
     AgentLost,
     AgentOccupied,
     AgentReady,
@@ -43,10 +45,12 @@ from cocoi_cli.runtime.events import (
     WakeAt,
 )
 from cocoi_cli.runtime.failures import CannotDecodeError, DeadlineError, NoAgentsError
+from cocoi_cli.runtime.host_share import HOST, HostShare
 from cocoi_cli.runtime.inference import (
     ActiveStage,
     Inference,
     Job,
+    KeptStage,
     Link,
     Outcome,
     SentShare,
@@ -55,17 +59,23 @@ from cocoi_cli.runtime.inference import (
     local_reason,
 )
 from cocoi_cli.runtime.outputs import arrays_of
+from cocoi_cli.runtime.report import Verification
 from cocoi_cli.runtime.session import Session
 from cocoi_cli.runtime.timeline import Timeline
-from cocoi_cli.runtime.work import StageWork, convolve_whole
+from cocoi_cli.runtime.verifying import Checking, spare_code
+from cocoi_cli.runtime.whole_model import WholeModel
+from cocoi_cli.runtime.work import convolve_whole
+from cocoi_cli.runtime.working import begin_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from cocoi_cli.planning.plan import ConvPlan
-    from cocoi_cli.runtime.host import HostKernels
+    from cocoi_cli.model.network import FusedStage
+    from cocoi_cli.planning.plan import ConvPlan, SegmentPlan
+    from cocoi_cli.runtime.host import Kernels
     from cocoi_cli.runtime.options import Progress
     from cocoi_cli.runtime.report import AnyArray
+    from cocoi_cli.runtime.works import Work
 
 
 VERDICT_S = 0.25  # a killed process's socket closes within milliseconds; the rest is for a loaded machine
@@ -78,9 +88,20 @@ class Coordinator:
     nobody wants any more is not given another one until it has answered.
     """
 
-    def __init__(self, kernels: HostKernels, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin without links; `attach` adds them."""
+    def __init__(
+        self, kernels: Kernels, clock: Callable[[], float] = time.monotonic, *, depth: int | None = None
+    ) -> None:
+        """Begin without links; `attach` adds them.
+
+        Args:
+            kernels: What the host computes with.
+            clock: Monotonic seconds.
+            depth: Shares that an agent may hold while there is plenty to do; see `Session`.
+        """
         self._kernels = kernels
+        self._depth = depth
+        self._host = HostShare(kernels, self)
+        self.whole = WholeModel()
         self._blocks = Blocks()
         self._clock = clock
         self._links: dict[str, Link] = {}
@@ -98,7 +119,35 @@ class Coordinator:
     def attach(self, links: Sequence[Link]) -> None:
         """Set the fleet, in order; to be called once, before the first inference."""
         self._links = {link.id: link for link in links}
-        self._session = Session(tuple(self._links))
+        self._session = Session(tuple(self._links), depth=self._depth)
+
+    def join(self, link: Link) -> None:
+        """Add an agent, or the new link to one that was lost; between inferences."""
+        self._links[link.id] = link
+        self._causes.pop(link.id, None)
+        self._feed(AgentJoined(link.id))
+
+    def forget(self) -> None:
+        """Begin anew with the links as they are, remembering neither slow agents nor those that are busy."""
+        living = self.living
+        self._session = Session(tuple(self._links), depth=self._depth)
+        for agent in self._links:
+            if agent not in living:
+                self._session.handle(AgentLost(agent), self._clock())
+
+    def distrust(self, agent: str, cause: str) -> None:
+        """Have nothing to do with an agent any more."""
+        if agent in self._links and agent in self._session.living:
+            self._causes[agent] = cause
+            self._feed(AgentLost(agent))
+
+    def homes(self, order: Sequence[str]) -> tuple[str, ...]:
+        """The agents that can be given work, those that `order` names first; share `i` is at home at the i-th."""
+        return _in_order(self.living, order)
+
+    def close(self) -> None:
+        """Let go of the host's own thread."""
+        self._host.close()
 
     @property
     def living(self) -> tuple[str, ...]:
@@ -116,11 +165,11 @@ class Coordinator:
         inference = Inference(
             request=next(self._requests),
             job=job,
-            homes=self.living,
+            homes=self.homes(job.order),
             timeline=Timeline(start, enabled=trace),
             progress=progress,
             ends_at=start + job.deadline_s,
-            tallies={agent: Tally() for agent in self._links},
+            tallies={agent: Tally() for agent in (*self._links, *((HOST,) if job.plan.uses_host else ()))},
         )
         self._inference = inference
         untold, self._untold = self._untold, []
@@ -132,7 +181,8 @@ class Coordinator:
             tensors = await self._run_stages(inference)
             latency = self._clock() - start
             inference.give_up_leftovers()
-            return self._outcome(inference, tensors, latency)
+            verification = await self._verify(inference) if job.verify else None
+            return replace(self._outcome(inference, tensors, latency), verification=verification)
         finally:
             deadline.cancel()
             self._stop(inference)
@@ -142,8 +192,9 @@ class Coordinator:
     # --- stages ---------------------------------------------------------------------
 
     async def _run_stages(self, inference: Inference) -> dict[str, AnyArray]:
-        network = inference.job.network
-        plans = {layer.layer: layer for layer in inference.job.plan.layers}
+        network, plan = inference.job.network, inference.job.plan
+        plans = {layer.layer: layer for layer in plan.layers}
+        segments = {segment.name: segment for segment in plan.segments}
         wanted = {info.name for info in network.model.outputs}
         lent: set[str] = set()  # outputs whose memory is ours to use again
         tensors: dict[str, AnyArray] = dict(inference.job.tensors)
@@ -152,9 +203,10 @@ class Coordinator:
             if isinstance(stage, LocalStage):
                 await self._run_local(inference, index, stage, plans, tensors)
             else:
-                await self._run_conv(inference, index, number, stage, plans[stage.name], tensors)
+                decided = segments[stage.name] if stage.name in segments else plans[stage.name]
+                await self._run_distributed(inference, index, number, stage, decided, tensors)
                 number += 1
-                if inference.rows[-1].work is not None and inference.job.observe is None:
+                if self._is_ours(inference):
                     lent.add(stage.output)
             for name in [name for name in tensors if network.last_use.get(name, -1) <= index and name not in wanted]:
                 if name in network.last_use:
@@ -162,6 +214,11 @@ class Coordinator:
                     if name in lent:
                         self._use_again(array, tensors)
         return arrays_of({info.name: tensors[info.name] for info in network.model.outputs})
+
+    def _is_ours(self, inference: Inference) -> bool:
+        """Whether the output of the stage that has just ended lies in a block that nobody else will want."""
+        work, job = inference.rows[-1].work, inference.job
+        return work is not None and work.is_finite and job.observe is None and not job.verify
 
     def _use_again(self, array: AnyArray, tensors: Mapping[str, AnyArray]) -> None:
         """Give the memory of a conv stage's output back, unless a later tensor is a view of it."""
@@ -186,42 +243,44 @@ class Coordinator:
         row = StageRow(stage.name, local_reason(stage, plans), end - start, None)
         inference.finish(index, row)
 
-    async def _run_conv(
+    async def _run_distributed(
         self,
         inference: Inference,
         index: int,
         number: int,
-        stage: ConvStage,
-        plan: ConvPlan,
+        stage: ConvStage | FusedStage,
+        plan: ConvPlan | SegmentPlan,
         tensors: dict[str, AnyArray],
     ) -> None:
         start = self._clock()
         x = tensors[stage.input]
-        if x.shape != stage.input_shape:  # the graph's own sizes depend on values: no strip would fit
+        if x.shape != stage.input_shape and isinstance(stage, ConvStage):
+            # The graph's own sizes depend on values: no strip would fit.
             inference.began(index, stage.name, "conv", 0)
             tensors[stage.output] = await asyncio.to_thread(convolve_whole, stage, x, self._kernels)
             reason = f"its input is {_sizes(x.shape)} where {_sizes(stage.input_shape)} was planned"
             inference.finish(index, StageRow(stage.name, reason, self._clock() - start, None))
             return
-        code = make_code(plan.scheme, plan.n, plan.k, gain_limit=gain_limit(plan.transport))
-        work = StageWork(stage, plan, code, x, self._blocks)
-        inference.began(index, stage.name, "conv", work.strips)
+        work = begin_work(stage, plan, x, self._blocks, keep_input=inference.job.verify > 0)
+        inference.began(index, stage.name, work.kind, work.strips)
         reason = plan.reason
         if work.is_finite:
-            await self._distribute(inference, index, number, work)
+            await self._distribute(inference, index, number, work, host=plan.host)
+            tensors[stage.output] = work.hand_over()
         else:
             reason = "on the host: its input holds values that are not finite"
-            await self._convolve_everything(work)
-        tensors[stage.output] = work.hand_over()
+            work.counts.host += work.strips
+            tensors[stage.output] = await asyncio.to_thread(work.whole, self._kernels)
         end = self._clock()
         inference.timeline.host("stage", start, end, stage=stage.name)
         if inference.job.observe is not None:
             inference.job.observe(stage.name, tensors[stage.output])
         inference.finish(index, StageRow(stage.name, reason, end - start, work))
 
-    async def _distribute(self, inference: Inference, index: int, number: int, work: StageWork) -> None:
+    async def _distribute(self, inference: Inference, index: int, number: int, work: Work, *, host: bool) -> None:
         """Hand out the shares of a stage and wait until its last strip is decoded."""
-        group = next(self._groups)
+        group, wish = next(self._groups), traits(work.scheme)
+        homes = (*inference.homes[: work.n - host], *((HOST,) if host else ()))
         words = tuple(
             Codeword(
                 id=next(self._codewords),
@@ -229,34 +288,86 @@ class Coordinator:
                 order=strip,
                 strips=work.strips,
                 code=work.code,
-                homes=inference.homes[: work.plan.n],
+                homes=homes,
                 requests=frozenset({inference.request}),
                 fallback=inference.job.fallback,
+                eager=wish.eager,
+                patient=wish.patient,
             )
             for strip in range(work.strips)
         )
+        if host != (HOST in self._session.living):
+            self._feed(AgentJoined(HOST) if host else AgentLost(HOST))
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        program = inference.job.programs[work.stage.name]
-        self._active = ActiveStage(index, number, work, program, words[0].id, done)
+        active = ActiveStage(index, number, work, inference.job.programs[work.name], words[0].id, done)
+        inference.evidence = {}
+        await self._play(active, words)
+        if inference.job.verify:
+            inference.kept.append(KeptStage(active, homes, inference.evidence))
+
+    async def _play(self, active: ActiveStage, words: tuple[Codeword, ...]) -> None:
+        self._active = active
         try:
             self._feed(StageStarted(words))
-            await done
+            await active.done
         finally:
             self._active = None
 
-    async def _convolve_everything(self, work: StageWork) -> None:
-        for strip in range(work.strips):
-            shares = [work.code.share_of(piece) for piece in range(work.code.pieces)]
-            answers = await asyncio.to_thread(work.convolve, self._kernels, strip, shares)
-            for share, answer in zip(shares, answers, strict=True):
-                work.accept(strip, share, answer, 1.0)
-                work.counts.host += 1
-            work.decode(strip, shares, self._kernels)
+    async def _verify(self, inference: Inference) -> Verification:
+        """Have spare shares of every stage computed, and see whether they agree with the answers that were used."""
+        start, spares = self._clock(), inference.job.verify
+        checked = unchecked = inconsistent = 0
+        suspects: Counter[str] = Counter()
+        for kept in inference.kept:
+            stage, homes = kept.active, kept.homes
+            inference.evidence = kept.evidence
+            group, checking = next(self._groups), Checking(stage.work, kept.evidence)
+            words = []
+            for strip in range(stage.work.strips):
+                given = tuple(kept.evidence[strip].answers) if strip in kept.evidence else ()
+                code = spare_code(stage.work.code, frozenset(given), homes, self._session.living, spares)
+                requests = frozenset({inference.request})
+                words.append(
+                    Codeword(next(self._codewords), group, strip, stage.work.strips, code, homes, requests, given=given)
+                )
+                enough = given and code.target > stage.work.code.needed
+                checked, unchecked = checked + bool(enough), unchecked + (not enough)
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            active = ActiveStage(stage.index, -1, checking, stage.programs, words[0].id, done)
+            await self._play(active, tuple(words))
+            inconsistent += checking.inconsistent
+            suspects.update(checking.suspects)
+        return Verification(checked, unchecked, inconsistent, dict(suspects), self._clock() - start)
+
+    # --- the host's own shares --------------------------------------------------------
+
+    def host_answered(self, codeword: int, share: int, answer: AnyArray | None, started_s: float) -> None:
+        """A share that the host was to compute is there, or was dropped; see `host_share.Owner`."""
+        inference, active = self._inference, self._active
+        sent = inference.sent.pop((HOST, codeword, share), None) if inference is not None else None
+        if inference is None or sent is None:
+            pass
+        elif answer is None:
+            inference.tallies[HOST].cancelled += 1
+        else:
+            inference.timeline.host("run", started_s, self._clock(), stage=sent.work.name, strip=sent.strip)
+            inference.take_from_host(HOST, answer, sent, share, active)
+        if answer is None:
+            self._feed(StripFailed(HOST, codeword, share, "skipped"))
+        else:
+            self._feed(StripArrived(HOST, codeword, share))
+
+    def host_failed(self, error: BaseException) -> None:
+        """The host could not compute a share that it was given."""
+        if self._active is not None and not self._active.done.done():
+            self._active.done.set_exception(error)
 
     # --- events in ------------------------------------------------------------------
 
     def answered(self, link: Link, answer: Answer, tensors: Sequence[AnyArray]) -> None:
         """An agent answered a share; the links call this."""
+        if self.whole.take(answer, tensors):
+            return
         inference = self._inference
         sent = inference.sent.pop((link.id, answer.codeword, answer.part), None) if inference is not None else None
         outcome = "late"
@@ -276,6 +387,7 @@ class Coordinator:
     def lost(self, link: Link, cause: str) -> None:
         """A link broke; the links call this."""
         self._causes[link.id] = cause
+        self.whole.lost(link.id, cause)
         inference, text = self._inference, f"{link.id} was lost: {cause}"
         if inference is None:
             self._untold.append(text)
@@ -325,7 +437,7 @@ class Coordinator:
             case SendShare():
                 self._send(instruction)
             case CancelWork(agent, codeword, share):
-                self._links[agent].skip(codeword, share)
+                self._skip(agent, codeword, share)
             case DecodeStrip():
                 self._decode(instruction)
             case ComputeLocally():
@@ -341,40 +453,49 @@ class Coordinator:
 
     def _send(self, instruction: SendShare) -> None:
         inference, active = self._expect()
-        work, link = active.work, self._links[instruction.agent]
-        start = self._clock()
-        strip = self._strip(instruction.codeword)
-        x, scale = work.share(strip, instruction.share)
+        work, agent, share = active.work, instruction.agent, instruction.share
+        start, strip = self._clock(), self._strip(instruction.codeword)
+        if agent == HOST:
+            inference.sent[agent, instruction.codeword, share] = SentShare(start, work, strip)
+            self._host.begin(work, strip, instruction.codeword, share)
+            return
+        outgoing = work.share(strip, share)
         sent = self._clock()
-        inference.timeline.host("encode", start, sent, stage=work.stage.name, strip=strip, share=instruction.share)
-        inference.sent[instruction.agent, instruction.codeword, instruction.share] = SentShare(sent, work, strip)
-        inference.tallies[instruction.agent].bytes_out += x.nbytes
-        work.counts.bytes_out += x.nbytes
-        link.send_share(
+        inference.timeline.host("encode", start, sent, stage=work.name, strip=strip, share=share)
+        inference.sent[agent, instruction.codeword, share] = SentShare(sent, work, strip)
+        inference.tallies[agent].bytes_out += outgoing.x.nbytes
+        work.counts.bytes_out += outgoing.x.nbytes
+        self._links[agent].send_share(
             stream=inference.request,
             codeword=instruction.codeword,
-            share=instruction.share,
-            program=active.program,
-            x=x,
-            scale=scale,
-            axis=work.plan.axis,
-            reply=work.plan.transport,
+            share=share,
+            program=active.programs[outgoing.variant],
+            x=outgoing.x,
+            scale=outgoing.scale,
+            axis=outgoing.axis,
+            reply=outgoing.reply,
             deadline_s=max(inference.ends_at - sent, 0.0) if not inference.overdue else None,
         )
+
+    def _skip(self, agent: str, codeword: int, share: int) -> None:
+        if agent == HOST:
+            self._host.skip(codeword, share)
+        else:
+            self._links[agent].skip(codeword, share)
 
     def _decode(self, instruction: DecodeStrip) -> None:
         inference, active = self._expect()
         start = self._clock()
         strip = self._strip(instruction.codeword)
         if active.work.decode(strip, instruction.shares, self._kernels):
-            inference.timeline.host("decode", start, self._clock(), stage=active.work.stage.name, strip=strip)
+            inference.timeline.host("decode", start, self._clock(), stage=active.work.name, strip=strip)
         active.decoded += 1
         if inference.progress is not None:
             inference.progress.strip_done(active.index, active.decoded, active.work.strips)
 
     def _compute(self, instruction: ComputeLocally) -> None:
         inference, active = self._expect()
-        inference.host_steps_in(active.work.stage.name)
+        inference.host_steps_in(active.work.name)
         task = asyncio.get_running_loop().create_task(self._compute_on_host(inference, active, instruction))
         inference.threads.add(task)
         task.add_done_callback(inference.threads.discard)
@@ -388,7 +509,7 @@ class Coordinator:
             if not active.done.done():
                 active.done.set_exception(error)
             return
-        inference.timeline.host("local", start, self._clock(), stage=work.stage.name, strip=strip)
+        inference.timeline.host("local", start, self._clock(), stage=work.name, strip=strip)
         for share, answer in zip(instruction.shares, answers, strict=True):
             if not work.has(strip, share):
                 work.accept(strip, share, answer, 1.0)
@@ -454,7 +575,7 @@ class Coordinator:
             self._timer = None
         for instruction in self._session.handle(RequestCancelled(inference.request), self._clock()):
             if isinstance(instruction, CancelWork):
-                self._links[instruction.agent].skip(instruction.codeword, instruction.share)
+                self._skip(instruction.agent, instruction.codeword, instruction.share)
         self._inference = None
 
     def _outcome(self, inference: Inference, tensors: Mapping[str, AnyArray], latency_s: float) -> Outcome:
@@ -466,6 +587,12 @@ class Coordinator:
             warnings=tuple(inference.warnings),
             trace=inference.timeline.trace({agent: link.clock for agent, link in self._links.items()}),
         )
+
+
+def _in_order(living: Sequence[str], order: Sequence[str]) -> tuple[str, ...]:
+    """The living agents, those that are named first in that order."""
+    named = [agent for agent in order if agent in living]
+    return (*named, *(agent for agent in living if agent not in named))
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

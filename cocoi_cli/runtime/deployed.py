@@ -60,7 +60,9 @@ class DeployedFleet:
         for absent in absentees:
             empty = AgentReport(absent.id, absent.state, 0, 0, 0, 0, 0, 0)
             rows[absent.id] = replace(empty, reason=absent.reason)
-        return tuple(rows[member.id] for member in self.members if member.id in rows)
+        members = [member.id for member in self.members]
+        others = [name for name in rows if name not in members]  # the host, where it takes shares
+        return tuple(rows[name] for name in (*members, *others) if name in rows)
 
 
 def absence_warnings(absentees: Sequence[Absentee]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""From a model and tensors to a report: prepare, plan, cut, load agents, run, compare.
+"""From a model and tensors to a report: decide, cut, load agents, run, compare.
 
 The engine lives in one event loop. It keeps what is expensive to make (folded models,
 cut networks, opened sessions, programs on agents), so that a second inference of the
@@ -8,86 +8,80 @@ same model starts at once.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
-from cocoi_agent.wire.messages import Binding
-from cocoi_agent.wire.programs import program_id
-from cocoi_agent.wire.tensors import bytes_of
-from cocoi_cli.model.layers import Prepared, find_layers
-from cocoi_cli.model.network import ConvStage, LocalStage, Network
-from cocoi_cli.model.shapes import resolve_input_shapes
-from cocoi_cli.model.slices import slice_program
-from cocoi_cli.model.stages import cut
+from cocoi_cli.model.network import LocalStage
 from cocoi_cli.model.tensors import check_tensors
-from cocoi_cli.planning.defaults import LOCAL, default_plan
 from cocoi_cli.planning.errors import TooFewAgentsError
+from cocoi_cli.planning.plan import LOCAL
 from cocoi_cli.runtime.check import compare, is_half
 from cocoi_cli.runtime.connecting import HURRY, open_all, open_living
 from cocoi_cli.runtime.coordinator import Coordinator
+from cocoi_cli.runtime.deciding import AUTO, Decider
 from cocoi_cli.runtime.deployed import DeployedFleet, absence_warnings
 from cocoi_cli.runtime.embedded import EmbeddedFleet
 from cocoi_cli.runtime.failures import NoAgentsError
 from cocoi_cli.runtime.host import HostKernels
 from cocoi_cli.runtime.inference import Job, Outcome
-from cocoi_cli.runtime.link import AgentLink, Program
+from cocoi_cli.runtime.link import AgentLink
 from cocoi_cli.runtime.placing import Placing
-from cocoi_cli.runtime.rehearsal import stricter, within_budget
-from cocoi_cli.runtime.rehearsals import key_of, verdict_of
+from cocoi_cli.runtime.preparing import Preparations
 from cocoi_cli.runtime.report import InferenceReport
+from cocoi_cli.runtime.returning import Returning
+from cocoi_cli.runtime.settling import Settler
+from cocoi_cli.runtime.whole_model import link_to
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from cocoi_cli.errors import CocoiError
-    from cocoi_cli.model.network import LoadedModel
-    from cocoi_cli.planning.plan import ConvPlan, Plan
+    from cocoi_cli.model.layers import Prepared
+    from cocoi_cli.model.network import LoadedModel, Network
+    from cocoi_cli.planning.fleet_model import FleetModel
+    from cocoi_cli.planning.plan import Plan
     from cocoi_cli.runtime.addresses import Absentee
-    from cocoi_cli.runtime.host import Baseline
+    from cocoi_cli.runtime.host import Baseline, Kernels
+    from cocoi_cli.runtime.loading import Loading
     from cocoi_cli.runtime.options import Options, Progress
     from cocoi_cli.runtime.rehearsals import Rehearsals
-    from cocoi_cli.runtime.report import AnyArray, CheckReport
+    from cocoi_cli.runtime.report import AnyArray, CheckReport, Verification
 
-
-@dataclass(frozen=True, slots=True)
-class Loading:
-    """What agents must hold for a network.
-
-    Attributes:
-        programs: Conv stage name to its program.
-        blobs: Every blob the programs name, by SHA-256.
-    """
-
-    programs: Mapping[str, Program]
-    blobs: Mapping[str, bytes | memoryview]
+DEPTH: Final = 2  # shares that an agent may hold while there is plenty to do: one travels while another is computed
 
 
 class Engine:
     """A fleet, the sessions of the host, and the coordinator between them."""
 
     def __init__(
-        self, fleet: EmbeddedFleet | DeployedFleet | None = None, rehearsals: Rehearsals | None = None
+        self,
+        fleet: EmbeddedFleet | DeployedFleet | None = None,
+        rehearsals: Rehearsals | None = None,
+        model: FleetModel | None = None,
+        kernels: Kernels | None = None,
+        study: Kernels | None = None,
     ) -> None:
         """Plan for a fleet; None for no agents. `start` starts them, or connects to those that are there.
 
         Args:
             fleet: Where agents come from; an embedded one belongs to the engine from here on.
             rehearsals: What is known of plans from earlier processes; None to find everything out anew.
+            model: What was measured of the fleet, for the planner; None where nothing was.
+            kernels: What the host computes with; None for its own ONNX Runtime. Closed with the engine.
+            study: What rehearsals compute with; None for the same. Not closed.
         """
-        self._kernels = HostKernels()
-        self._coordinator = Coordinator(self._kernels)
+        self._kernels = HostKernels() if kernels is None else kernels
+        self._coordinator = Coordinator(self._kernels, depth=DEPTH)
         self._placing = Placing(self._coordinator)
+        self._preparations = Preparations(self._kernels)
+        self._decider = Decider(model)
+        self._settler = Settler(self._preparations, study or self._kernels, rehearsals)
+        self._returning: Returning | None = None
         self._fleet = fleet
-        self._rehearsals = rehearsals
         self._links: tuple[AgentLink, ...] = ()
         self._absent: tuple[Absentee, ...] = ()
         self._untold: tuple[str, ...] = ()  # of absent members, for the next inference's warnings
-        self._prepared: dict[tuple[object, ...], Prepared] = {}
-        self._networks: dict[tuple[object, ...], tuple[Network, Loading]] = {}
-        self._settled: dict[tuple[object, ...], Plan] = {}
+        self._baselines: dict[tuple[object, ...], float] = {}
 
     async def start(self) -> None:
         """Start the agents and connect to them; of a deployed fleet to those that answer.
@@ -116,8 +110,11 @@ class Engine:
         links = self._links = self._links_to(fleet)
         failures = await open_living(links, fleet.addresses, fleet.identity, patience=HURRY)
         self._links = tuple(link for link in links if link.id not in failures)
+        for link in self._links:
+            link.share_port(len(fleet.addresses))
         self._absent = fleet.absentees(failures)
         self._untold = absence_warnings(self._absent)
+        self._returning = Returning(fleet, self._coordinator)
 
     def _links_to(self, fleet: EmbeddedFleet | DeployedFleet) -> tuple[AgentLink, ...]:
         return tuple(AgentLink(address.id, self._coordinator) for address in fleet.addresses)
@@ -125,11 +122,16 @@ class Engine:
     async def aclose(self) -> None:
         """Close every link and stop every agent that was started; idempotent."""
         links, self._links = self._links, ()
+        returning, self._returning = self._returning, None
+        if returning is not None:
+            await returning.aclose()
         await self._placing.aclose()
+        self._coordinator.close()
         await asyncio.gather(*(link.aclose() for link in links))
         fleet, self._fleet = self._fleet, None
         if isinstance(fleet, EmbeddedFleet):
             await fleet.__aexit__(None, None, None)
+        self._kernels.close()
 
     def process_ids(self) -> dict[str, int]:
         """Agent id to process id, of an embedded fleet."""
@@ -147,46 +149,148 @@ class Engine:
     ) -> InferenceReport:
         """Run one inference; see `Fleet.infer`."""
         check_tensors(model, tensors, name or model.name)
+        self._welcome_back()
+        if options.forget:
+            self._coordinator.forget()
         warnings = self._greet(progress, options)
         shapes = {key: tuple(array.shape) for key, array in tensors.items()}
-        prepared = await asyncio.to_thread(self._prepare, model, shapes)
-        plan = self._plan(prepared, options)
-        baseline = await asyncio.to_thread(self._kernels.baseline, model, tensors)
-        settled = await self._settle(prepared, plan, tensors, baseline, self._key(model, shapes, plan))
+        prepared = await asyncio.to_thread(self._preparations.prepare, model, shapes)
+        if options.device:
+            return await self._on_device(model, prepared, tensors, name, options, warnings)
+        first = await self._first_baseline(model, shapes, tensors, options)
+        alone_s = self._baselines.get(self._key(model, shapes))
+        plan = await asyncio.to_thread(self._decide, prepared, options, alone_s)
+        baseline = first or await self._baseline(model, shapes, tensors, plan, options)
+        if baseline is None:
+            settled = self._settler.known(model, shapes, plan)
+            outcome = await self._run_verified(settled, tensors, options, progress, observe)
+            seconds = self._baselines[self._key(model, shapes)]
+            return self._report(model, name, outcome, seconds, None, (*warnings, *outcome.warnings))
+        settled = await self._settler.settle(model, shapes, plan, tensors, baseline)
         half = is_half(prepared.layers)
-        kill = options.kill
+        once = options
         while True:
-            outcome = await self._run(prepared, settled, tensors, options, kill, progress, observe)
-            check = compare(outcome.outputs, baseline.outputs, options.transport, half=half)
+            outcome = await self._run_verified(settled, tensors, once, progress, observe)
+            check = compare(outcome.outputs, baseline.outputs, plan.transport, half=half)
             if check.passed and check.top1_equal is not False:
                 break
-            if not settled.distributed:
+            if settled.is_local:
                 warnings.append(f"two runs on this machine alone differ by {check.max_rel_error:.0e}")
                 break
             # The model was rehearsed on another input, on which its rounding did less.
             warnings.append(f"rounding errs by {check.max_rel_error:.0e} on this input; it is computed again")
-            settled = await self._tighten(prepared, plan, settled, tensors, baseline, check)
-            self._remember(self._key(model, shapes, plan), plan, settled)
-            kill = 0
+            settled = await self._settler.tighten(model, shapes, plan, settled, tensors, baseline, check)
+            once = replace(options, kill=0)
         return self._report(
-            model, name, outcome, baseline, check if options.check else None, (*warnings, *outcome.warnings)
+            *(model, name, outcome, baseline.seconds),
+            check if options.check else None,
+            (*warnings, *outcome.warnings),
+        )
+
+    async def _run_verified(
+        self,
+        plan: Plan,
+        tensors: Mapping[str, AnyArray],
+        options: Options,
+        progress: Progress | None,
+        observe: Callable[[str, AnyArray], None] | None,
+    ) -> Outcome:
+        """Run a plan; where answers contradict each other, again without the agent that stands against the rest.
+
+        With one spare answer nobody knows who errs: then the host computes alone.
+        """
+        warnings: list[str] = []
+        found: Verification | None = None
+        while True:
+            outcome = await self._run(plan, tensors, options, progress, observe)
+            verification = outcome.verification
+            if verification is None or verification.passed:
+                shown = found if verification is None else verification
+                return replace(outcome, warnings=(*warnings, *outcome.warnings), verification=shown)
+            found, liar = verification, verification.liar
+            options = replace(options, kill=0)
+            if liar is None:
+                text = f"answers contradict each other in {found.inconsistent} strips; the host computes alone"
+                plan, options = plan.all_local("agents contradict each other"), replace(options, verify=0)
+            else:
+                cause = f"its answers contradict those of the others in {found.suspects[liar]} strips"
+                self._coordinator.distrust(liar, cause)
+                text = f"{liar} is not used any more: {cause}; what it had a part in is computed again"
+            warnings.append(text)
+            if progress is not None:
+                progress.warning(text)
+
+    async def _first_baseline(
+        self,
+        model: LoadedModel,
+        shapes: Mapping[str, tuple[int, ...]],
+        tensors: Mapping[str, AnyArray],
+        options: Options,
+    ) -> Baseline | None:
+        """Plain ONNX Runtime before anything is decided: the planner must know what it is to beat."""
+        key = self._key(model, shapes)
+        if options.plan is not None or options.scheme != AUTO or key in self._baselines:
+            return None
+        baseline = await asyncio.to_thread(self._kernels.baseline, model, tensors)
+        self._baselines[key] = baseline.seconds
+        return baseline
+
+    async def _baseline(
+        self,
+        model: LoadedModel,
+        shapes: Mapping[str, tuple[int, ...]],
+        tensors: Mapping[str, AnyArray],
+        plan: Plan,
+        options: Options,
+    ) -> Baseline | None:
+        """Plain ONNX Runtime on this input; None where it was run before and need not be again."""
+        key = self._key(model, shapes)
+        wanted = options.compare or options.check or not self._settler.is_known(model, shapes, plan)
+        if not wanted and key in self._baselines:
+            return None
+        baseline = await asyncio.to_thread(self._kernels.baseline, model, tensors)
+        self._baselines[key] = baseline.seconds
+        return baseline
+
+    def _key(self, model: LoadedModel, shapes: Mapping[str, tuple[int, ...]]) -> tuple[object, ...]:
+        return (model.sha256, *sorted(shapes.items()))
+
+    async def _on_device(
+        self,
+        model: LoadedModel,
+        prepared: Prepared,
+        tensors: Mapping[str, AnyArray],
+        name: str,
+        options: Options,
+        warnings: list[str],
+    ) -> InferenceReport:
+        """The whole unmodified model on one agent."""
+        link = link_to(self._links, options.device, self._coordinator.living)
+        outputs, seconds = await self._coordinator.whole.run(link, model, tensors, options.deadline_s)
+        shapes = {key: tuple(array.shape) for key, array in tensors.items()}
+        key, check = self._key(model, shapes), None
+        if options.compare or options.check or key not in self._baselines:
+            baseline = await asyncio.to_thread(self._kernels.baseline, model, tensors)
+            self._baselines[key] = baseline.seconds
+            check = compare(outputs, baseline.outputs, "f32", half=is_half(prepared.layers))
+        outcome = Outcome(outputs, seconds, (), (), (), None)
+        return self._report(
+            model, name, outcome, self._baselines[key], check if options.check else None, tuple(warnings)
         )
 
     async def _run(
         self,
-        prepared: Prepared,
         plan: Plan,
         tensors: Mapping[str, AnyArray],
         options: Options,
-        kill: int,
         progress: Progress | None,
         observe: Callable[[str, AnyArray], None] | None,
     ) -> Outcome:
         """Load the agents and run the inference by one plan."""
-        network, loading = await asyncio.to_thread(self._cut, prepared, plan)
+        cut = await asyncio.to_thread(self._preparations.cut, plan)
+        network, loading = cut.network, cut.loading
         if progress is not None:
             progress.planned(plan, [stage.name for stage in network.stages])
-        await asyncio.to_thread(self._open_stages, network)
         late = await self._load(loading, plan)
         if progress is not None:
             for text in late:
@@ -194,11 +298,13 @@ class Engine:
         job = Job(
             network=network,
             plan=plan,
-            programs={stage: program.id for stage, program in loading.programs.items()},
+            programs=loading.stages,
             tensors=tensors,
             deadline_s=options.deadline_s,
             fallback=options.fallback,
-            on_first_strip=self._killer(network, kill),
+            verify=options.verify,
+            order=plan.agents,
+            on_first_strip=self._killer(network, options.kill),
             observe=observe,
         )
         outcome = await self._coordinator.run(job, progress, trace=options.trace)
@@ -216,115 +322,40 @@ class Engine:
                 progress.warning(text)
         return warnings
 
-    # --- preparation -----------------------------------------------------------------
+    def _welcome_back(self) -> None:
+        """Take in agents that have come back, and go on asking for those that have not."""
+        if self._returning is None:
+            return
+        for link in self._returning.returned():
+            link.share_port(len(self._returning.addresses))
+            self._coordinator.join(link)
+            self._links = (*(each for each in self._links if each.id != link.id), link)
+            self._absent = tuple(absent for absent in self._absent if absent.id != link.id)
+        self._returning.seek(self._coordinator.living)
 
-    def _plan(self, prepared: Prepared, options: Options) -> Plan:
-        """Decide every layer for the agents that are up."""
-        living = len(self._coordinator.living)
+    def _decide(self, prepared: Prepared, options: Options, alone_s: float | None) -> Plan:
+        """The plan for the agents that are up; a refusal is told who is missing."""
         try:
-            plan = default_plan(
-                prepared.layers,
-                agents=living,
-                scheme=options.scheme,
-                n=options.n,
-                k=options.k,
-                transport=options.transport,
-            )
-        except TooFewAgentsError as error:
+            living = self._coordinator.living
+            return self._decider.decide(prepared, self._preparations.segments, options, living, alone_s)
+        except (TooFewAgentsError, NoAgentsError) as error:
             self._explain(error)
             raise
-        if not living and options.scheme != LOCAL and not options.fallback:
-            nobody = NoAgentsError(plan.k or 1)
-            self._explain(nobody)
-            raise nobody
-        return plan
 
     def _explain(self, error: CocoiError) -> None:
         """Add to a refusal who is missing, and why."""
         if self._absent:
             error.details["absent"] = {absent.id: absent.reason for absent in self._absent}
 
-    def _prepare(self, model: LoadedModel, shapes: Mapping[str, tuple[int, ...]]) -> Prepared:
-        key = (model.sha256, *sorted(shapes.items()))
-        if key not in self._prepared:
-            self._prepared.clear()  # one model at one size at a time: weights may be large
-            self._networks.clear()
-            self._settled.clear()
-            self._kernels.forget_stages()
-            self._prepared[key] = find_layers(model, resolve_input_shapes(model, shapes))
-        return self._prepared[key]
-
-    def _cut(self, prepared: Prepared, plan: Plan) -> tuple[Network, Loading]:
-        key = (id(prepared), plan)
-        if key not in self._networks:
-            network = cut(prepared, plan.distributed)
-            self._networks[key] = (network, loading_of(network, plan))
-        return self._networks[key]
-
-    def _cutter(self, prepared: Prepared) -> Callable[[Plan], Awaitable[Network]]:
-        """Cuts in a thread: large weights take seconds, and links must be served meanwhile."""
-
-        async def cut_by(plan: Plan) -> Network:
-            return (await asyncio.to_thread(self._cut, prepared, plan))[0]
-
-        return cut_by
-
-    async def _settle(
-        self, prepared: Prepared, plan: Plan, tensors: Mapping[str, AnyArray], baseline: Baseline, kept_as: str
-    ) -> Plan:
-        """Rehearse a new plan once; later inferences of the same model at the same size rely on it."""
-        key = (id(prepared), plan)
-        if key not in self._settled:
-            verdict = self._rehearsals.find(kept_as) if self._rehearsals is not None else None
-            if verdict is not None:
-                self._settled[key] = verdict.apply(plan)
-            else:
-                self._settled[key] = await within_budget(
-                    plan, plan.transport, self._cutter(prepared), self._kernels, tensors, baseline.outputs
-                )
-                self._remember(kept_as, plan, self._settled[key])
-        return self._settled[key]
-
-    def _key(self, model: LoadedModel, shapes: Mapping[str, tuple[int, ...]], plan: Plan) -> str:
-        """What later processes find a settled plan by; empty where nothing is kept."""
-        return "" if self._rehearsals is None else key_of(model.sha256, shapes, plan)
-
-    def _remember(self, key: str, plan: Plan, settled: Plan) -> None:
-        verdict = verdict_of(plan, settled)
-        if self._rehearsals is not None and verdict is not None and plan.distributed:
-            self._rehearsals.keep(key, verdict)
-
-    async def _tighten(
-        self,
-        prepared: Prepared,
-        plan: Plan,
-        settled: Plan,
-        tensors: Mapping[str, AnyArray],
-        baseline: Baseline,
-        check: CheckReport,
-    ) -> Plan:
-        """A stricter plan than the settled one, for this input and those to come."""
-        found = await within_budget(
-            settled, plan.transport, self._cutter(prepared), self._kernels, tensors, baseline.outputs
-        )
-        if found == settled:
-            found = stricter(settled, check.max_rel_error)
-        self._settled[id(prepared), plan] = found
-        return found
-
-    def _open_stages(self, network: Network) -> None:
-        for stage in network.stages:
-            if isinstance(stage, LocalStage):
-                self._kernels.open_stage(stage)
-
     async def _load(self, loading: Loading, plan: Plan) -> tuple[str, ...]:
         """Bring the living agents up to date; returns a sentence about each that is not waited for."""
-        programs = tuple(loading.programs.values())
-        if not programs:
+        if not loading.programs:
             return ()
-        living = set(self._coordinator.living)
-        links = [link for link in self._links if link.id in living]
-        late = await self._placing.place(links, programs, loading.blobs, plan.k)
+        homes = self._coordinator.homes(plan.agents)
+        links = [link for link in self._links if link.id in homes]
+        programs = {agent: loading.at(home) for home, agent in enumerate(homes)}
+        enough = max(min((layer.k for layer in plan.layers if layer.distributed), default=1), 1)
+        late = await self._placing.place(links, programs, loading.blobs, min(plan.k or enough, len(links)))
         return tuple(f"{agent} is not waited for: it has not taken the weights in time" for agent in late)
 
     # --- faults on request -------------------------------------------------------------
@@ -334,7 +365,7 @@ class Engine:
         fleet = self._fleet
         if not isinstance(fleet, EmbeddedFleet) or count == 0:
             return None
-        middle = sum(isinstance(stage, ConvStage) for stage in network.stages) // 2
+        middle = sum(not isinstance(stage, LocalStage) for stage in network.stages) // 2
         victims = self._coordinator.living[:count]
 
         def kill(number: int) -> None:
@@ -350,7 +381,7 @@ class Engine:
         model: LoadedModel,
         name: str,
         outcome: Outcome,
-        baseline: Baseline,
+        baseline_s: float,
         check: CheckReport | None,
         warnings: tuple[str, ...],
     ) -> InferenceReport:
@@ -364,28 +395,11 @@ class Engine:
             input=name,
             outputs=outcome.outputs,
             latency_s=outcome.latency_s,
-            baseline_s=baseline.seconds,
+            baseline_s=baseline_s,
             stages=outcome.stages,
             agents=agents,
             warnings=warnings,
             check=check,
             trace=outcome.trace,
+            verification=outcome.verification,
         )
-
-
-def loading_of(network: Network, plan: Plan) -> Loading:
-    """The programs and blobs that agents need for the conv stages of a network."""
-    plans: dict[str, ConvPlan] = {layer.layer: layer for layer in plan.layers}
-    programs: dict[str, Program] = {}
-    blobs: dict[str, bytes | memoryview] = {}
-    for stage in network.stages:
-        if not isinstance(stage, ConvStage):
-            continue
-        decided = plans[stage.name]
-        graph = slice_program(stage.spec, decided.axis, decided.transport)
-        weights = bytes_of(np.ascontiguousarray(stage.weight))
-        graph_hash, blob_hash = (hashlib.sha256(data).hexdigest() for data in (graph, weights))
-        blobs[graph_hash], blobs[blob_hash] = graph, weights
-        bindings = (Binding("w", blob_hash, "f32", stage.weight.shape, "input"),)
-        programs[stage.name] = Program(program_id(graph_hash, bindings, linear=True), graph_hash, bindings)
-    return Loading(programs, blobs)

@@ -27,6 +27,9 @@ class Codeword:
         homes: Agent ids; share `i` is at home at `homes[i]`. Fewer homes than shares are allowed.
         requests: Who waits for it; it is given up when the last of them is cancelled.
         fallback: Whether shares may be resent when fewer than k agents are left, and the host may compute.
+        eager: Whether every share is sent to its home at once, needed or not.
+        patient: Whether a late holder is waited for until it is lost or hopelessly late.
+        given: Shares whose answers are there from the start.
     """
 
     id: int
@@ -37,6 +40,9 @@ class Codeword:
     homes: tuple[str, ...]
     requests: frozenset[int]
     fallback: bool = True
+    eager: bool = False
+    patient: bool = False
+    given: tuple[int, ...] = ()
 
 
 # --- events -----------------------------------------------------------------
@@ -71,6 +77,13 @@ class StripFailed:
 @dataclass(frozen=True, slots=True)
 class AgentLost:
     """The connection to an agent is gone, and every share it held with it."""
+
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentJoined:
+    """An agent is there that was not, or was lost before; it holds nothing and can take shares."""
 
     agent: str
 
@@ -121,6 +134,7 @@ Event = (
     | StripArrived
     | StripFailed
     | AgentLost
+    | AgentJoined
     | AgentOccupied
     | AgentReady
     | HostComputed

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from cocoi_agent.wire.messages import Answer, Status
-from cocoi_cli.runtime.report import AgentReport, StageReport
+from cocoi_cli.runtime.report import AgentReport, StageReport, Verification
+from cocoi_cli.runtime.verifying import Evidence
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from cocoi_cli.runtime.options import Progress
     from cocoi_cli.runtime.report import AnyArray, Trace
     from cocoi_cli.runtime.timeline import Timeline
-    from cocoi_cli.runtime.work import StageWork
+    from cocoi_cli.runtime.works import Work
 
 DROPPED = frozenset({Status.CANCELLED, Status.SKIPPED, Status.EXPIRED})
 
@@ -79,20 +82,24 @@ class Job:
     Attributes:
         network: Cut by the plan.
         plan: What is distributed and how.
-        programs: Stage name to the id of the program that agents hold for it.
+        programs: Stage name to the ids of the programs that agents hold for it, in the order of its variants.
         tensors: Inputs by ONNX name; arrays are borrowed.
         deadline_s: Seconds until agents are given up.
         fallback: Whether the host may compute what agents cannot.
+        verify: Answers beyond those needed that are asked for after the last stage and must agree; 0 for none.
+        order: Agents in the order in which they are given shares; those that it does not name follow.
         on_first_strip: Called once per conv stage when its first answer arrives, with its number among conv stages.
         observe: Called with name and output of every distributed stage.
     """
 
     network: Network
     plan: Plan
-    programs: Mapping[str, str]
+    programs: Mapping[str, Sequence[str]]
     tensors: Mapping[str, AnyArray]
     deadline_s: float
     fallback: bool = True
+    verify: int = 0
+    order: tuple[str, ...] = ()
     on_first_strip: Callable[[int], None] | None = None
     observe: Callable[[str, AnyArray], None] | None = None
 
@@ -107,6 +114,7 @@ class Outcome:
     agents: tuple[AgentReport, ...]
     warnings: tuple[str, ...]
     trace: Trace | None
+    verification: Verification | None = None
 
 
 @dataclass(slots=True)
@@ -129,7 +137,7 @@ class ActiveStage:
         index: Of the stage in the network.
         number: Of the stage among the conv stages.
         work: Its arrays.
-        program: Id of the program that computes its shares.
+        programs: Ids of the programs that compute its shares, by variant.
         first: Number of its first codeword; the others follow without gaps.
         done: Resolved when its last strip is decoded, or with what went wrong.
         decoded: Strips decoded so far.
@@ -138,8 +146,8 @@ class ActiveStage:
 
     index: int
     number: int
-    work: StageWork
-    program: str
+    work: Work
+    programs: Sequence[str]
     first: int
     done: asyncio.Future[None]
     decoded: int = 0
@@ -147,11 +155,26 @@ class ActiveStage:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptStage:
+    """A stage that is over, with what it takes to verify it.
+
+    Attributes:
+        active: As it was.
+        homes: Of its shares.
+        evidence: Strip to the answers that it was decoded from.
+    """
+
+    active: ActiveStage
+    homes: tuple[str, ...]
+    evidence: dict[int, Evidence]
+
+
+@dataclass(frozen=True, slots=True)
 class SentShare:
     """A share on its way: when it left, and the strip it belongs to."""
 
     at_s: float
-    work: StageWork
+    work: Work
     strip: int
 
 
@@ -162,15 +185,15 @@ class StageRow:
     name: str
     reason: str
     wall_s: float
-    work: StageWork | None
+    work: Work | None
 
     def report(self) -> StageReport:
         """The row as it stands now."""
         if self.work is None:
             return StageReport(self.name, "local", "local", 0, 0, 0, self.reason, self.wall_s, 0, 0, 0, 0, 0, 1.0, 0, 0)
-        plan, counts = self.work.plan, self.work.counts
+        work, counts = self.work, self.work.counts
         return StageReport(
-            *(self.name, "conv", plan.scheme, plan.n, plan.k, self.work.strips, self.reason, self.wall_s),
+            *(self.name, work.kind, work.scheme, work.n, work.k, work.strips, self.reason, self.wall_s),
             *(counts.arrived, counts.late, counts.lost, counts.host, counts.decoded, counts.gain),
             *(counts.bytes_out, counts.bytes_in),
         )
@@ -194,6 +217,8 @@ class Inference:
         threads: Host computations that run now.
         overdue: Whether the deadline has passed.
         host_helps: Whether the host has had to compute shares.
+        kept: Stages with all that verifying them takes.
+        evidence: Of the stage in work: strip to its answers; empty where nothing is verified.
     """
 
     request: int
@@ -209,6 +234,8 @@ class Inference:
     threads: set[asyncio.Task[None]] = field(default_factory=set)
     overdue: bool = False
     host_helps: bool = False
+    kept: list[KeptStage] = field(default_factory=list)
+    evidence: dict[int, Evidence] = field(default_factory=dict)
 
     def warn(self, text: str) -> None:
         """Keep a warning and pass it on, once."""
@@ -255,16 +282,38 @@ class Inference:
             tally.failed += 1
             counts.lost += 1
             code = answer.code or "bad-answer"
-            self.warn(f"{agent} answered a share of {work.stage.name} with `{code}`: {answer.message}")
+            self.warn(f"{agent} answered a share of {work.name} with `{code}`: {answer.message}")
             return "malformed" if answer.status is Status.DONE else "failed"
         if active is None or active.work is not work or work.has(sent.strip, answer.part):
             tally.late += 1
             counts.late += 1
             return "late"
+        self.remember(agent, sent, answer.part, tensors[0], answer.tensors[0].scale)
         work.accept(sent.strip, answer.part, tensors[0], answer.tensors[0].scale)
         tally.used += 1
         counts.arrived += 1
         return "used"
+
+    def take_from_host(
+        self, host: str, answer: AnyArray, sent: SentShare, share: int, active: ActiveStage | None
+    ) -> None:
+        """Count an answer that the host computed itself, and keep it if it is wanted."""
+        tally, work = self.tallies[host], sent.work
+        if active is None or active.work is not work or work.has(sent.strip, share):
+            tally.late += 1
+            work.counts.late += 1
+            return
+        self.remember(host, sent, share, answer, 1.0)
+        work.accept(sent.strip, share, answer, 1.0)
+        tally.used += 1
+        work.counts.arrived += 1
+
+    def remember(self, agent: str, sent: SentShare, share: int, answer: AnyArray, scale: float) -> None:
+        """Keep a copy of an answer, and who gave it, where it will have to stand against others."""
+        if self.job.verify:
+            evidence = self.evidence.setdefault(sent.strip, Evidence())
+            evidence.agents[share] = agent
+            evidence.answers[share] = np.multiply(answer, np.float32(scale), dtype=np.float32)
 
     def lose(self, agent: str) -> None:
         """Count the shares that a lost agent held."""
@@ -289,13 +338,13 @@ class Inference:
         )
 
 
-def _fits(answer: Answer, tensors: Sequence[AnyArray], work: StageWork, strip: int) -> bool:
+def _fits(answer: Answer, tensors: Sequence[AnyArray], work: Work, strip: int) -> bool:
     """Whether an answer is the one array that the share asked for."""
     return (
         len(tensors) == 1
         and answer.last
         and answer.row_start == 0
-        and tensors[0].shape == work.answer_shape(strip)
+        and work.fits(strip, answer.part, tensors[0])
         and answer.tensors[0].dtype in ("f16", "f32")
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import ssl
 import time
@@ -61,6 +62,8 @@ ANSWER_CREDIT_BYTES = 64 << 20  # answers on their way to the host, per agent; t
 HEARTBEAT_S = 2.0
 MISSED_BEATS = 4  # the agent answers pings while it computes, so silence this long means it is gone or frozen
 CLOCK_PROBES = 3
+SWITCH_BUFFER = 1 << 20  # bytes that a small switch queues for one port before it drops
+LINE_BYTES_PER_S = 117.5e6  # of gigabit Ethernet
 UNKNOWN_PROGRAM = "unknown-program"  # code of a refusal, docs/protocol.md
 STRANGER = "it shows another certificate than the fleet's"
 HUNG_UP = "it hung up at the greeting"
@@ -155,11 +158,13 @@ class Program:
         id: `program_id` of the rest.
         graph: SHA-256 of the ONNX bytes.
         bindings: Tensors that belong to it, by hash.
+        linear: Whether its result is linear in the share.
     """
 
     id: str
     graph: str
     bindings: tuple[Binding, ...]
+    linear: bool = True
 
 
 class AgentLink:
@@ -229,7 +234,7 @@ class AgentLink:
             self._welcome = welcome
             self._credit = welcome.credit
             for _ in range(CLOCK_PROBES):
-                await self._compare_clocks()
+                await self.round_trip()
         except BaseException:
             await self.aclose()
             raise
@@ -263,10 +268,23 @@ class AgentLink:
                 await self._put(blob, np.frombuffer(blobs[blob], np.uint8))
                 sent += len(blobs[blob])
         for program in wanted:
-            load = Load(program.id, program.graph, program.bindings, linear=True)
+            load = Load(program.id, program.graph, program.bindings, linear=program.linear)
             await self._ask("loaded", program.id, load)
             self._loaded.add(program.id)
         return sent
+
+    def share_port(self, agents: int) -> None:
+        """Bound what is under way to this host, so that agents that answer at once do not overrun the switch.
+
+        Each may send its part of what a switch holds for one port, but never less than its line carries in a round
+        trip. Source: docs/methods.md, incast.
+
+        Args:
+            agents: How many share the host's port.
+        """
+        trip_s = 2 * self.clock.uncertainty_s
+        if self._connection is not None and agents > 1 and trip_s < math.inf:
+            self._connection.bound_receiving(max(SWITCH_BUFFER // agents, int(LINE_BYTES_PER_S * trip_s)))
 
     async def vitals(self) -> Vitals:
         """Ask how the device and the agent are.
@@ -322,6 +340,22 @@ class AgentLink:
         self._held_back.append((message, (x,)))
         self._release()
 
+    def send_model(self, codeword: int, program: str, tensors: Mapping[str, AnyArray]) -> None:
+        """Have a whole model run once; the answer comes to the owner as part 0, its outputs as they are.
+
+        Args:
+            codeword: Repeated in the answer.
+            program: Id of a prepared program.
+            tensors: Its inputs by name; must not change until the answer has come or the link is lost.
+        """
+        run = self._next
+        self._next += 1
+        self._runs[codeword, 0] = run
+        arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+        described = tuple(describe(name, array) for name, array in arrays.items())
+        self._held_back.append((Run(run, 0, codeword, program, described), tuple(arrays.values())))
+        self._release()
+
     def skip(self, codeword: int, share: int) -> None:
         """Ask the agent to drop a share that it has not begun; the answer still comes."""
         run = self._runs.get((codeword, share))
@@ -374,8 +408,12 @@ class AgentLink:
     async def _put(self, digest: str, data: AnyArray) -> None:
         await self._ask("stored", digest, Put(digest, (describe("blob", data),)), (data,))
 
-    async def _compare_clocks(self) -> None:
-        """Estimate the agent's clock from the midpoint of the smallest round trip."""
+    async def round_trip(self) -> float:
+        """Seconds to the agent and back; the clocks are compared at the midpoint of the shortest so far.
+
+        Raises:
+            LinkError: It broke off or stayed silent.
+        """
         token = self._next
         self._next += 1
         before = time.monotonic()
@@ -384,6 +422,7 @@ class AgentLink:
         assert isinstance(pong, Pong)  # noqa: S101 - `_ask` waits for just that
         if (after - before) / 2 < self.clock.uncertainty_s:
             self.clock = Clock(pong.clock_s - (before + after) / 2, (after - before) / 2)
+        return after - before
 
     async def _heartbeat(self) -> None:
         while self._is_open and self._connection is not None:

@@ -31,8 +31,17 @@ class Options:
     Attributes:
         n: Shares per codeword; None for all living agents.
         k: Answers that suffice; None for what the scheme suggests (`coded`: n - 2, below five n - 1).
-        scheme: `coded`, `uncoded`, `replication` or `local`.
+        scheme: `auto`, `local`, or the name of a code family.
         transport: `f16` or `f32`.
+        plan: What to do in every detail; None to have it decided by `scheme`. With a plan `n`, `k`, `scheme`,
+            `transport`, `strips` and `host` say nothing.
+        strips: Strips per piece in every layer; None for what suits each.
+        host: Whether the host may take shares, where the planner decides.
+        device: Agent that computes the whole unmodified model by itself; empty for the plan's way.
+        forget: Whether to remember nothing of earlier inferences: neither slow nor busy agents.
+        compare: Whether plain ONNX Runtime runs too, so that every answer is compared; otherwise only the first
+            of a model at a size is, and its baseline stands beside the later ones.
+        verify: Answers beyond those needed that are asked for afterwards and must agree; 0 for none.
         deadline_s: Seconds after which agents are waited for no longer.
         fallback: Whether the host may compute what agents cannot.
         check: Whether to compare with plain ONNX Runtime.
@@ -40,13 +49,20 @@ class Options:
         kill: Embedded agents to kill, once, after the first strip of the middle distributed stage.
 
     Raises:
-        BadOptionError: If `deadline_s` is not above 0, or `kill` is below.
+        BadOptionError: If `deadline_s` is not above 0, `strips` below 1, or `kill` or `verify` below 0.
     """
 
     n: int | None = None
     k: int | None = None
     scheme: str = "coded"
     transport: str = "f16"
+    plan: Plan | None = None
+    strips: int | None = None
+    host: bool = True
+    device: str = ""
+    forget: bool = False
+    compare: bool = True
+    verify: int = 0
     deadline_s: float = 60.0
     fallback: bool = True
     check: bool = False
@@ -59,6 +75,10 @@ class Options:
             raise BadOptionError("deadline_s", f"{self.deadline_s:g}", "seconds must be above 0")
         if self.kill < 0:
             raise BadOptionError("kill", self.kill, "the number of agents cannot be below 0")
+        if self.verify < 0:
+            raise BadOptionError("verify", self.verify, "the number of answers cannot be below 0")
+        if self.strips is not None and self.strips < 1:
+            raise BadOptionError("strips", self.strips, "a piece has at least one strip")
 
 
 class Progress(Protocol):

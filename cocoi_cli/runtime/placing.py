@@ -47,7 +47,7 @@ class Placing:
     async def place(
         self,
         links: Iterable[AgentLink],
-        programs: Sequence[Program],
+        programs: Mapping[str, Sequence[Program]],
         blobs: Mapping[str, bytes | memoryview],
         enough: int,
     ) -> tuple[str, ...]:
@@ -55,7 +55,7 @@ class Placing:
 
         Args:
             links: To the living agents.
-            programs: What each must hold.
+            programs: What each must hold, by agent.
             blobs: Every blob that the programs name, by SHA-256; borrowed until the last agent has them.
             enough: How many agents can do without the others.
 
@@ -66,7 +66,7 @@ class Placing:
         start = loop.time()
         tasks: dict[asyncio.Task[bool], str] = {}
         for link in links:
-            task = loop.create_task(self._bring(link, self._tasks.get(link.id), programs, blobs))
+            task = loop.create_task(self._bring(link, self._tasks.get(link.id), programs[link.id], blobs))
             self._tasks[link.id] = task
             tasks[task] = link.id
         pending, failed = set(tasks), 0

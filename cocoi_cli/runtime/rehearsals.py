@@ -1,6 +1,6 @@
 """What rehearsals have found, kept over processes: a plan that was settled once need not be rehearsed again.
 
-Only a shortcut: every answer is still compared with plain ONNX Runtime, so a wrong entry
+Only a shortcut: the first answer of a process is still compared with plain ONNX Runtime, so a wrong entry
 costs a second run and never gives a wrong answer. What cannot be read or is not ours is
 as if it were absent, and a file that cannot be written is done without.
 """
@@ -11,13 +11,16 @@ import hashlib
 import json
 import platform
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 import cocoi_agent
 from cocoi_cli.errors import FailedError
 from cocoi_cli.files import write
 from cocoi_cli.model.onnxruntime_session import RUNTIME_VERSION
+from cocoi_cli.planning.plan import LOCAL
+from cocoi_cli.runtime.rungs import Rung, Step, raised, rung_of, stages_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,45 +28,38 @@ if TYPE_CHECKING:
 
     from cocoi_cli.planning.plan import Plan
 
-SCHEMA: Final = 1
-MOST_ENTRIES: Final = 256  # a few dozen kilobytes; the oldest go
-MOST_BYTES: Final = 1 << 20  # of a file that can be ours
+SCHEMA: Final = 2
+MOST_ENTRIES: Final = 256
+MOST_BYTES: Final = 1 << 20  # of a file that can be ours; the oldest entries go
 MOST_NOTE: Final = 200
-
-Kind = Literal["asked", "float32", "host"]
-KINDS: Final = frozenset({"asked", "float32", "host"})
+WORDS: Final = {"float32 answers": Rung.WIDE_ANSWERS, "float32": Rung.SINGLE, "host": Rung.HOST}
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a rehearsal has made of a plan.
+    """What a rehearsal has made of a plan: the stages that it has put on other rungs, in the plan's order."""
 
-    Attributes:
-        kind: `asked`: nothing was changed; `float32`: that goes over the wire; `host`: nothing is distributed.
-        note: Why, as it stands in the reasons of the layers; empty for `asked`.
-    """
-
-    kind: Kind
-    note: str
+    steps: tuple[Step, ...] = ()
 
     def apply(self, asked: Plan) -> Plan:
         """The settled plan."""
-        match self.kind:
-            case "asked":
-                return asked
-            case "float32":
-                return asked.in_float32(self.note)
-            case "host":
-                # As the rehearsal comes to it: float32 is tried before the host.
-                return (asked if asked.transport == "f32" else asked.in_float32("")).all_local(self.note)
+        return raised(asked, self.steps)
 
 
 def verdict_of(asked: Plan, settled: Plan) -> Verdict | None:
     """How one plan came of the other; None where no verdict leads from one to the other."""
-    if settled == asked:
-        return Verdict("asked", "")
-    note = next((layer.reason for layer in settled.layers if layer.layer in asked.distributed), "")
-    verdict = Verdict("float32", note.rpartition("; ")[2]) if settled.distributed else Verdict("host", note)
+    after = stages_of(settled)
+    kept_here = {layer.layer: layer.reason for layer in settled.layers if layer.scheme == LOCAL}
+    steps: list[Step] = []
+    for name, stage in stages_of(asked).items():
+        then = after.get(name)
+        if then is not None:
+            if then != stage:
+                steps.append(Step(name, rung_of(then), then.reason[len(stage.reason) :].removeprefix("; ")))
+            continue
+        inside = next((layer.layer for layer in asked.layers if name in (layer.layer, layer.segment)), "")
+        steps.append(Step(name, Rung.HOST, kept_here.get(inside, "")))
+    verdict = Verdict(tuple(steps))
     return verdict if verdict.apply(asked) == settled else None
 
 
@@ -82,9 +78,10 @@ class Rehearsals:
         """Keep a verdict; where the file cannot be written nothing is kept."""
         entries = self._read()
         entries.pop(key, None)
-        entries[key] = asdict(verdict)
-        kept = dict(list(entries.items())[-MOST_ENTRIES:])
-        data = json.dumps({"schema": SCHEMA, "entries": kept}, indent=1).encode()
+        entries[key] = _entry(verdict)
+        kept = list(entries.items())[-MOST_ENTRIES:]
+        while len(data := _document(kept)) > MOST_BYTES:
+            kept = kept[len(kept) // 2 + 1 :]
         with suppress(OSError, FailedError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write(str(self._path), data)
@@ -104,28 +101,58 @@ class Rehearsals:
                 return {}
 
 
+@lru_cache(maxsize=64)
+def _key(sha256: str, shapes: tuple[tuple[str, tuple[int, ...]], ...], asked: Plan, software: tuple[str, str]) -> str:
+    about = {
+        "model": sha256,
+        "shapes": shapes,
+        "plan": asdict(asked),
+        "software": software,
+        "machine": platform.machine(),
+    }
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+
+
 def key_of(sha256: str, shapes: Mapping[str, tuple[int, ...]], asked: Plan) -> str:
     """What a verdict depends on, as a digest: model, sizes, plan, and the software and machine that round.
+
+    What a plan says of times, agents and reasons makes no difference.
 
     Args:
         sha256: Of the model file.
         shapes: Input name to shape.
         asked: The plan before its rehearsal.
     """
-    about = {
-        "model": sha256,
-        "shapes": sorted((name, list(shape)) for name, shape in shapes.items()),
-        "plan": asdict(asked),
-        "cocoi": cocoi_agent.__version__,
-        "onnxruntime": RUNTIME_VERSION,
-        "machine": platform.machine(),
-    }
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    layers = tuple(replace(layer, reason="", seconds=None, runner_up="") for layer in asked.layers)
+    segments = tuple(replace(segment, reason="", seconds=None, runner_up="") for segment in asked.segments)
+    bare = replace(asked, layers=layers, segments=segments, agents=(), prediction=None)
+    sizes = tuple(sorted((name, tuple(shape)) for name, shape in shapes.items()))
+    return _key(sha256, sizes, bare, (cocoi_agent.__version__, RUNTIME_VERSION))
+
+
+def _entry(verdict: Verdict) -> list[list[str]]:
+    """A verdict as JSON has it: rung, note, and the stages that share them."""
+    words = {rung: word for word, rung in WORDS.items()}
+    groups: dict[tuple[str, str], list[str]] = {}
+    for step in verdict.steps:
+        groups.setdefault((words[step.rung], step.note), []).append(step.stage)
+    return [[word, note, *stages] for (word, note), stages in groups.items()]
+
+
+def _document(entries: list[tuple[str, Any]]) -> bytes:
+    return json.dumps({"schema": SCHEMA, "entries": dict(entries)}, separators=(",", ":")).encode()
 
 
 def _verdict(entry: object) -> Verdict | None:
-    match entry:
-        case {"kind": "asked" | "float32" | "host" as kind, "note": str(note)} if len(note) <= MOST_NOTE:
-            return Verdict(kind, note)
-        case _:
-            return None
+    if not isinstance(entry, list):
+        return None
+    steps: list[Step] = []
+    for group in entry:
+        match group:
+            case [str(word), str(note), *stages] if (
+                word in WORDS and len(note) <= MOST_NOTE and all(isinstance(stage, str) for stage in stages)
+            ):
+                steps += [Step(stage, WORDS[word], note) for stage in stages]
+            case _:
+                return None
+    return Verdict(tuple(steps))

@@ -134,6 +134,35 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
+class Verification:
+    """What came of checking one inference.
+
+    Attributes:
+        codewords: That were checked.
+        unchecked: That had no spare answer.
+        inconsistent: Whose answers contradict each other.
+        suspects: Agent to the number of codewords in which it stands against the others.
+        seconds: That it took, after the answer.
+    """
+
+    codewords: int
+    unchecked: int
+    inconsistent: int
+    suspects: Mapping[str, int]
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing contradicts anything."""
+        return self.inconsistent == 0
+
+    @property
+    def liar(self) -> str | None:
+        """The agent that most contradictions point to; None where none does."""
+        return max(self.suspects, key=lambda agent: self.suspects[agent]) if self.suspects else None
+
+
+@dataclass(frozen=True, slots=True)
 class InferenceReport:
     """Everything that one inference produced.
 
@@ -148,6 +177,7 @@ class InferenceReport:
         warnings: What a user should know, one sentence each.
         check: Comparison with plain ONNX Runtime, if asked for.
         trace: Timeline, if asked for.
+        verification: What came of checking the agents against each other, if asked for.
     """
 
     model: str
@@ -160,6 +190,7 @@ class InferenceReport:
     warnings: tuple[str, ...]
     check: CheckReport | None
     trace: Trace | None
+    verification: Verification | None = None
 
 
 def float_output(array: AnyArray) -> bool:

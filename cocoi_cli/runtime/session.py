@@ -10,6 +10,9 @@ Theory of operation (docs/methods.md, "Pulled strips"):
   begins with codeword `floor(i * strips / n)`, so agents start at different strips.
 * An agent that has nothing in flight is given the codeword that lacks most, counting
   what is in flight elsewhere and on time; ties go to the next in cyclic order.
+* While more is lacking than agents could answer at once, each may hold `depth` shares, so that one travels while
+  another is computed.
+* An agent that answers more slowly than the others (`pace`) is left out where they finish before it would.
 * A holder is *late* after 1.5 times the median answering time of the stage (`LATE`).
   What is late no longer counts as in flight, so that an idle agent is given a
   redundant share, or, where the code has no spare one, the same share again.
@@ -26,8 +29,9 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from cocoi_cli.runtime.codewords import HOPELESS, Group, Need, Open
+from cocoi_cli.runtime.codewords import HOPELESS, LATE, Group, Need, Open
 from cocoi_cli.runtime.events import (
+    AgentJoined,
     AgentLost,
     AgentOccupied,
     AgentReady,
@@ -48,31 +52,41 @@ from cocoi_cli.runtime.events import (
     TimePassed,
     WakeAt,
 )
+from cocoi_cli.runtime.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cocoi_cli.codes.code import Code
+
 OTHER_WORK = (-1, -1)  # stands among an agent's shares for what is no share; codewords begin at 0
+MOST_SKIPPED = 16  # shares of a rateless code that are passed over because they would add nothing
 HARMLESS = frozenset({"cancelled", "skipped", "expired"})  # an agent that drops what it was told to drop did not fail
 
 
 class Session:
     """The state of all codewords in work and of the agents that compute them."""
 
-    def __init__(self, agents: Sequence[str], *, window: int = 1) -> None:
+    def __init__(self, agents: Sequence[str], *, window: int = 1, depth: int | None = None) -> None:
         """Begin with living agents.
 
         Args:
             agents: Ids; free agents are served in this order.
             window: Shares that an agent may hold at once.
+            depth: The same while there is plenty to do; None for `window`.
         """
         self.window = window
+        self.depth = max(window, depth or window)
+        self.pace = Pace()
         self._agents = tuple(agents)
         self._living = set(agents)
         self._open: dict[int, Open] = {}
         self._groups: dict[int, Group] = {}
         self._busy: dict[str, dict[tuple[int, int], float]] = {agent: {} for agent in agents}
         self._overdue: set[int] = set()
+        self._free_since: dict[str, float] = {}  # agent -> when it last answered
+        self._unwanted: dict[tuple[str, int, int], float] = {}  # shares held in vain -> the usual time for them
+        self._left_out: frozenset[str] = frozenset()  # agents that are too slow for what is lacking now
         self._answered: dict[int, set[str]] = {}  # request -> agents that answered anything
         self._woken_at: float | None = None
         self._now = 0.0  # moment of the event in hand
@@ -100,13 +114,15 @@ class Session:
         self._now = now
         match event:
             case StageStarted():
-                self._start(event)
+                self._start(event, out)
             case StripArrived():
                 self._arrived(event, out)
             case StripFailed():
                 self._failed(event)
             case AgentLost():
                 self._lost(event.agent)
+            case AgentJoined():
+                self._joined(event.agent)
             case AgentOccupied():
                 self._busy[event.agent][OTHER_WORK] = now
             case AgentReady():
@@ -128,27 +144,48 @@ class Session:
 
     # --- events ---------------------------------------------------------------
 
-    def _start(self, event: StageStarted) -> None:
+    def _start(self, event: StageStarted, out: list[Instruction]) -> None:
         for word in event.codewords:
-            group = self._groups.setdefault(word.group, Group())
+            group = self._groups.setdefault(word.group, Group(patient=word.patient))
             group.left += 1
             self._open[word.id] = Open(word, group)
+        for word in event.codewords:
+            if word.given:
+                self._settle(self._open[word.id], out)
+
+    def _joined(self, agent: str) -> None:
+        if agent not in self._agents:
+            self._agents = (*self._agents, agent)
+        self._living.add(agent)
+        self._busy[agent] = {}
+        self.pace.forget(agent)
 
     def _arrived(self, event: StripArrived, out: list[Instruction]) -> None:
         sent = self._busy[event.agent].pop((event.codeword, event.share), None)
+        if sent is None:  # nobody asked for it
+            return
+        seconds = self._now - max(sent, self._free_since.get(event.agent, 0.0))
+        self._free_since[event.agent] = self._now
         state = self._open.get(event.codeword)
-        if state is None or sent is None:  # nobody waits for it, or nobody asked for it
+        if state is None:  # nobody waits for it
+            self._learn(event.agent, seconds, self._unwanted.pop((event.agent, event.codeword, event.share), 0.0))
             return
         state.flying.pop((event.agent, event.share), None)
-        state.group.answered_in(self._now - sent)
+        state.group.answered_in(seconds)
+        self._learn(event.agent, seconds, state.group.typical_s)
         for request in state.word.requests:
             self._answered.setdefault(request, set()).add(event.agent)
         if event.share not in state.arrived:
             state.arrived.append(event.share)
         self._settle(state, out)
 
+    def _learn(self, agent: str, seconds: float, typical_s: float) -> None:
+        if typical_s > 0:
+            self.pace.answered(agent, seconds / typical_s)
+
     def _failed(self, event: StripFailed) -> None:
         self._busy[event.agent].pop((event.codeword, event.share), None)
+        self._unwanted.pop((event.agent, event.codeword, event.share), None)
         state = self._open.get(event.codeword)
         if state is None:
             return
@@ -159,6 +196,8 @@ class Session:
 
     def _lost(self, agent: str) -> None:
         self._living.discard(agent)
+        for word, share in self._busy.setdefault(agent, {}):
+            self._unwanted.pop((agent, word, share), None)
         self._busy[agent].clear()
         for state in self._open.values():
             for key in [key for key in state.flying if key[0] == agent]:
@@ -198,30 +237,79 @@ class Session:
             out.append(StageDone(state.word.group))
 
     def _close(self, state: Open, out: list[Instruction]) -> None:
-        out.extend(CancelWork(agent, state.word.id, share) for agent, share in state.flying)
+        for agent, share in state.flying:
+            out.append(CancelWork(agent, state.word.id, share))
+            self._unwanted[agent, state.word.id, share] = typical = state.group.typical_s
+            held = self._now - max(self._busy[agent][state.word.id, share], self._free_since.get(agent, 0.0))
+            if typical > 0 and LATE.limit(typical) < held:
+                self.pace.overdue(agent, held / typical)
         del self._open[state.word.id]
         state.group.left -= 1
         if state.group.left == 0:
             del self._groups[state.word.group]
+            self.pace.fade(agent for agent in self._agents if agent not in state.group.begun)
 
     def _assign(self, out: list[Instruction]) -> None:
         """Give each agent that has room the share that is needed most."""
-        idle = [agent for agent in self._agents if agent in self._living and len(self._busy[agent]) < self.window]
+        idle = [agent for agent in self._agents if agent in self._living and len(self._busy[agent]) < self.depth]
         if not idle:
             return
         needs = {key: need for key, state in self._open.items() if (need := self._need(state)) is not None}
-        for agent in idle:
-            while needs and len(self._busy[agent]) < self.window:
-                choice = self._choose(agent, needs)
-                if choice is None:
-                    break
-                state, share = choice
-                self._send(agent, state, share, out)
-                need = self._need(state)
-                if need is None:
-                    del needs[state.word.id]
-                else:
-                    needs[state.word.id] = need
+        if not needs:
+            return
+        self._left_out = self._dispensable(idle, needs)
+        quick = [agent for agent in idle if agent not in self._left_out]
+        self._serve(quick, needs, out)
+        if needs and self._left_out and any(not self._busy[agent] for agent in quick):
+            rest, self._left_out = sorted(self._left_out, key=self.pace.of), frozenset()
+            self._serve(rest, needs, out)  # the others can or may not do it
+
+    def _serve(self, idle: Sequence[str], needs: dict[int, Need], out: list[Instruction]) -> None:
+        """A first share for everybody who has none, then a second, up to the depth."""
+        for room in range(1, self.depth + 1):
+            for agent in idle:
+                if len(self._busy[agent]) >= room or not needs:
+                    continue
+                if room > self.window and not self._plenty(needs):
+                    return
+                self._give(agent, needs, out)
+
+    def _give(self, agent: str, needs: dict[int, Need], out: list[Instruction]) -> None:
+        """Send an agent one share, if it can contribute to anything."""
+        choice = self._choose(agent, needs)
+        if choice is None:
+            return
+        state, share = choice
+        self._send(agent, state, share, out)
+        need = self._need(state)
+        if need is None:
+            del needs[state.word.id]
+        else:
+            needs[state.word.id] = need
+
+    def _plenty(self, needs: dict[int, Need]) -> bool:
+        """Whether so much is lacking that every agent will be asked once more anyhow."""
+        return sum(need.lacking for need in needs.values()) >= len(self._living)
+
+    def _dispensable(self, idle: Sequence[str], needs: dict[int, Need]) -> frozenset[str]:
+        """Idle agents that are so slow that the others finish what is lacking before they would."""
+        slow = [agent for agent in self.pace.slow(idle) if not self._busy[agent]]
+        if not slow or any(need.state.group.patient or need.state.word.eager for need in needs.values()):
+            return frozenset()
+        barred = frozenset[str]().union(*(need.state.group.barred for need in needs.values()))
+        free = {agent: self._until_free(agent) for agent in self._living - barred}
+        return self.pace.dispensable(slow, free, sum(need.lacking for need in needs.values()))
+
+    def _until_free(self, agent: str) -> float:
+        """Median answering times until an agent has answered what it holds; infinite where that is overdue."""
+        wait, pace = 0.0, self.pace.of(agent)
+        for (word, _), sent in self._busy[agent].items():
+            state = self._open.get(word)
+            age = (self._now - sent) / state.group.typical_s if state is not None else 0.0
+            if state is None or age > LATE.factor:
+                return math.inf
+            wait += max(pace - age, 0.0)
+        return wait
 
     def _send(self, agent: str, state: Open, share: int, out: list[Instruction]) -> None:
         state.flying[agent, share] = self._now
@@ -235,7 +323,16 @@ class Session:
             return None
         expected = state.expected(self._now)
         lacking = state.word.code.deficit(expected)
+        if not lacking and state.word.eager and self._unsent(state):
+            lacking = 1
         return Need(state, expected, lacking) if lacking else None
+
+    def _unsent(self, state: Open) -> bool:
+        """Whether a living agent has not been sent the share that is at home there."""
+        return any(
+            agent in self._living and agent not in state.group.barred and self._may_send(agent, share, state)
+            for share, agent in enumerate(state.word.homes)
+        )
 
     def _choose(self, agent: str, needs: dict[int, Need]) -> tuple[Open, int] | None:
         """The neediest codeword to which this agent can contribute, and the share."""
@@ -255,13 +352,16 @@ class Session:
     def _share_for(self, agent: str, need: Need) -> int | None:
         """The agent's own share, else one that cannot be expected from its home."""
         state, code = need.state, need.state.word.code
+        if code.shares is None:
+            return self._fresh_share(need)
         own = state.home_of.get(agent)
-        if own is not None and code.useful(own, need.expected) and self._may_send(agent, own, state):
+        wanted = own is not None and (state.word.eager or code.useful(own, need.expected))
+        if own is not None and wanted and self._may_send(agent, own, state):
             return own
         homes = state.word.homes
-        if self._will_come_from_home(agent, need):
+        if not code.movable or self._will_come_from_home(agent, need):
             return None
-        for share in range(code.shares or len(homes)):
+        for share in range(code.shares):
             if not code.useful(share, need.expected) or not self._may_send(agent, share, state):
                 continue
             home = homes[share] if share < len(homes) else None
@@ -269,6 +369,14 @@ class Session:
             if late or home is None or (home, share) in state.refused or self._absent(home, state):
                 return share
         return None
+
+    def _fresh_share(self, need: Need) -> int:
+        """Of a rateless code: the next share that adds something, as far as that is found soon."""
+        state, code = need.state, need.state.word.code
+        first = state.next_share
+        share = next((each for each in range(first, first + MOST_SKIPPED) if code.useful(each, need.expected)), first)
+        state.next_share = share + 1
+        return share
 
     def _will_come_from_home(self, agent: str, need: Need) -> bool:
         """Whether the agents at which the useful shares are at home suffice without this one."""
@@ -288,8 +396,10 @@ class Session:
         return share not in state.arrived and key not in state.flying and key not in state.refused
 
     def _absent(self, agent: str, state: Open, *, hopeless: bool = False) -> bool:
-        """Whether an agent is gone, unwilling, or held up by overdue or unwanted shares."""
+        """Whether an agent is gone, unwilling, left out, or held up by overdue or unwanted shares."""
         if agent not in self._living or agent in state.group.barred:
+            return True
+        if agent in self._left_out and not hopeless:
             return True
         busy = self._busy[agent]
         return len(busy) >= self.window and all(
@@ -307,7 +417,7 @@ class Session:
     def _given_up(self, state: Open) -> bool:
         """Whether agents get no further share of this codeword."""
         overdue = bool(self._overdue) and state.word.requests <= self._overdue
-        return overdue or (not state.word.fallback and self._able(state) < state.word.code.pieces)
+        return overdue or (not state.word.fallback and self._able(state) < _fewest(state.word.code))
 
     def _able(self, state: Open) -> int:
         return len(self._living - state.group.barred)
@@ -347,31 +457,23 @@ class Session:
         if state.word.fallback and self._absent(agent, state, hopeless=True):
             return False
         code, have = state.word.code, state.have()
-        return any(
-            self._may_send(agent, share, state) and code.useful(share, have)
-            for share in range(code.shares or len(state.word.homes))
-        )
+        if code.shares is None:
+            return True
+        own = state.home_of.get(agent)
+        shares = range(code.shares) if code.movable else () if own is None else (own,)
+        return any(self._may_send(agent, share, state) and code.useful(share, have) for share in shares)
 
     def _compute_on_host(self, state: Open, out: list[Instruction]) -> None:
-        """Add data shares until the code is content; those that arrived already are kept."""
-        code = state.word.code
-        have = state.have()
-        added: list[int] = []
-        for piece in range(code.pieces):
-            if code.deficit(have) == 0:
-                break
-            share = code.share_of(piece)
-            if code.useful(share, have):
-                have |= {share}
-                added.append(share)
+        """Have the host compute what makes the code content; what arrived already is kept."""
+        added = state.word.code.completing(state.have())
         state.hosted.update(added)
-        out.append(ComputeLocally(state.word.id, tuple(added)))
+        out.append(ComputeLocally(state.word.id, added))
 
     def _failure(self, request: int) -> RequestFailed:
         states = [state for state in self._open.values() if request in state.word.requests]
         overdue = request in self._overdue
         answering = len(self._answered.get(request, set())) if overdue else min(self._able(state) for state in states)
-        return RequestFailed(request, answering, max(state.word.code.pieces for state in states), overdue)
+        return RequestFailed(request, answering, max(_fewest(state.word.code) for state in states), overdue)
 
     def _wake(self, out: list[Instruction]) -> None:
         """Ask to be woken when the next share becomes overdue, in either sense."""
@@ -391,3 +493,8 @@ class Session:
             if word not in self._open
         )
         return min((moment for moment in moments if moment > self._now), default=math.inf)
+
+
+def _fewest(code: Code) -> int:
+    """Agents without which a code cannot be decoded; of a rateless one each agent answers as often as needed."""
+    return code.needed if code.shares is not None else 1

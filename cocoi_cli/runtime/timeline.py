@@ -42,7 +42,7 @@ class Timeline:
             times.append(min(max(agent_s - clock.offset_s, times[-1]), now))
         times.append(now)
         args: dict[str, str | int | float] = {
-            "stage": sent.work.stage.name,
+            "stage": sent.work.name,
             "strip": sent.strip,
             "share": answer.part,
             "bytes": sum(spec.nbytes for spec in answer.tensors),

@@ -8,14 +8,14 @@ their memory is given up when they are decoded.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cocoi_cli.model.casts import to_float16, to_float32
-from cocoi_cli.model.cutting import cut_strip, join_piece, strip_shape
+from cocoi_cli.model.cutting import cut_piece, cut_strip, join_piece, strip_shape
 from cocoi_cli.model.geometry import split_rows
+from cocoi_cli.runtime.works import Counts, Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cocoi_cli.model.network import ConvStage
     from cocoi_cli.planning.plan import ConvPlan
     from cocoi_cli.runtime.blocks import Blocks
-    from cocoi_cli.runtime.host import HostKernels
+    from cocoi_cli.runtime.host import Kernels
     from cocoi_cli.runtime.report import AnyArray
 
 # float16 holds 65504 at most and loses digits below 2^-14; shares between these need no scale.
@@ -79,20 +79,6 @@ class _Answers:
         return free if len(free) >= count else None
 
 
-@dataclass(slots=True)
-class Counts:
-    """What happened in a stage; the fields are those of `StageReport`."""
-
-    arrived: int = 0
-    late: int = 0
-    lost: int = 0
-    host: int = 0
-    decoded: int = 0
-    gain: float = 1.0
-    bytes_out: int = 0
-    bytes_in: int = 0
-
-
 class StageWork:
     """One conv stage: its input, its codewords, and the output as it fills."""
 
@@ -110,6 +96,11 @@ class StageWork:
         self.plan = plan
         self.code = code
         self.counts = Counts()
+        self.kind = "conv"
+        self.name, self.scheme, self.reason = stage.name, plan.scheme, plan.reason
+        self.n, self.k = plan.n, plan.k
+        self.rounding = "f16" if "f16" in (plan.transport, plan.answers) else "f32"
+        self.keeps_input = False  # set it where shares may be asked for again after the output was handed over
         self.split = _split(stage, plan, x.shape[plan.axis])
         self.peak = _peak(x)
         self._x = x
@@ -120,6 +111,14 @@ class StageWork:
         self._mixed = tuple(share for share in range(code.shares or 0) if code.piece_of(share) is None)
         self._answers: dict[int, _Answers] = {}
         self._undecoded = set(range(self.strips))
+
+    @property
+    def magnitude(self) -> float:
+        """Root mean square of the input times that of the filters' norms."""
+        weight = self.stage.weight
+        norms = math.sqrt(float(np.vdot(weight, weight)) / max(len(weight), 1))
+        x = self._x.reshape(-1)
+        return norms * math.sqrt(float(np.vdot(x, x)) / max(x.size, 1))
 
     @property
     def strips(self) -> int:
@@ -137,23 +136,24 @@ class StageWork:
         It is a block of the caller's `Blocks` from now on. Input and output are forgotten, for this
         object lives as long as the report.
         """
-        output = self._output
-        self._x = self._output = np.empty(0, np.float32)
+        output, self._output = self._output, np.empty(0, np.float32)
+        if not self.keeps_input:
+            self._x = self._output
         return output
 
-    def share(self, strip: int, share: int) -> tuple[AnyArray, float]:
-        """Encode one share for sending.
-
-        Returns:
-            The array to send, C-contiguous, never written again; and the power of two
-            that its values must be multiplied with.
-        """
+    def share(self, strip: int, share: int) -> Outgoing:
+        """Encode one share for sending."""
         encoded = self._encode(strip, share)
+        axis, reply = self.plan.axis, self.plan.answers
         if self.plan.transport == "f32":
-            return encoded, 1.0
+            return Outgoing(encoded, 1.0, 0, axis, reply)
         scale = self._scale(encoded)
         scaled = encoded if scale == 1.0 else encoded * np.float32(1.0 / scale)
-        return to_float16(scaled), scale
+        return Outgoing(to_float16(scaled), scale, 0, axis, reply)
+
+    def fits(self, strip: int, share: int, answer: AnyArray) -> bool:
+        """Whether an answer has the shape that every share of this strip asks for."""
+        return answer.shape == self.answer_shape(strip)
 
     def answer_shape(self, strip: int) -> tuple[int, ...]:
         """The shape that every answer to a share of this strip has."""
@@ -183,7 +183,7 @@ class StageWork:
         """Whether an answer to this share is no longer wanted: it is here, or the strip is decoded."""
         return strip not in self._undecoded or share in self._answers.get(strip, ())
 
-    def decode(self, strip: int, shares: Sequence[int], kernels: HostKernels) -> bool:
+    def decode(self, strip: int, shares: Sequence[int], kernels: Kernels) -> bool:
         """Finish a strip from exactly these shares; return whether anything had to be decoded.
 
         A sum that overflows, in a mixture or in an honest answer, would decode to NaN where the
@@ -198,7 +198,7 @@ class StageWork:
             for piece in missing:
                 result = decoded.pieces[piece]
                 if not math.isfinite(_peak(result)):
-                    result = self.convolve(kernels, strip, (self.code.share_of(piece),))[0]
+                    result = self._piece(kernels, strip, piece)
                     self.counts.host += 1
                 join_piece(self._output, result, self.split, piece, strip, self.plan.axis)
             self.counts.decoded += 1
@@ -212,15 +212,32 @@ class StageWork:
                 self._blocks.give(block)
         return bool(missing)
 
-    def convolve(self, kernels: HostKernels, strip: int, shares: Sequence[int]) -> list[AnyArray]:
+    def arranged(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Answers as the code takes them: as they came."""
+        return answers
+
+    def whole(self, kernels: Kernels) -> AnyArray:
+        """The output of the stage computed on the host in one piece, nothing mixed; a thread may run it."""
+        return convolve_whole(self.stage, self._x, kernels)
+
+    def convolve(self, kernels: Kernels, strip: int, shares: Sequence[int]) -> list[AnyArray]:
         """Compute shares on the host, in float32; only reads, so a thread may run it."""
-        pieces = self._pieces.get(strip)
-        if pieces is None:
-            pieces = cut_strip(self._x, self.split, strip, self.plan.axis)
         return [
-            kernels.convolve(self.stage.spec, self.plan.axis, self.code.encode(pieces, share), self.stage.weight)
+            kernels.convolve(self.stage.spec, self.plan.axis, self._input(strip, share), self.stage.weight)
             for share in shares
         ]
+
+    def _input(self, strip: int, share: int) -> NDArray[np.float32]:
+        """A share in memory of its own, made without touching what the loop uses."""
+        piece = self.code.piece_of(share)
+        if piece is not None:
+            return cut_piece(self._x, self.split, strip, piece, self.plan.axis)
+        return self.code.encode(cut_strip(self._x, self.split, strip, self.plan.axis), share)
+
+    def _piece(self, kernels: Kernels, strip: int, piece: int) -> AnyArray:
+        """One piece as the host computes it, nothing mixed."""
+        x = cut_piece(self._x, self.split, strip, piece, self.plan.axis)
+        return kernels.convolve(self.stage.spec, self.plan.axis, x, self.stage.weight)
 
     def _encode(self, strip: int, share: int) -> NDArray[np.float32]:
         """One share; all mixtures of a strip are made with the first, as two cost what one does."""
@@ -255,7 +272,7 @@ class StageWork:
         return float(2.0 ** (math.frexp(peak)[1] - 12))
 
 
-def convolve_whole(stage: ConvStage, x: AnyArray, kernels: HostKernels) -> AnyArray:
+def convolve_whole(stage: ConvStage, x: AnyArray, kernels: Kernels) -> AnyArray:
     """A conv stage in one piece on the host, whatever the size of `x`; float32, no bias."""
     split = split_rows(stage.spec, FIRST_AXIS, x.shape[FIRST_AXIS], 1, 1)
     (piece,) = cut_strip(x, split, 0, FIRST_AXIS)

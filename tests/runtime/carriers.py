@@ -24,11 +24,11 @@ from cocoi_cli.model.stages import cut
 from cocoi_cli.planning.defaults import default_plan
 from cocoi_cli.planning.plan import Plan
 from cocoi_cli.runtime.coordinator import Coordinator
-from cocoi_cli.runtime.engine import loading_of
 from cocoi_cli.runtime.host import HostKernels
 from cocoi_cli.runtime.inference import Job
 from cocoi_cli.runtime.inner_link import ANSWER, InnerLink
 from cocoi_cli.runtime.link import AgentLink, Connector, tcp
+from cocoi_cli.runtime.loading import loading_of
 from cocoi_cli.runtime.trust import make_identity
 
 CARRIERS = ("fake", "memory", "tcp", "tls")
@@ -37,8 +37,8 @@ CARRIERS = ("fake", "memory", "tcp", "tls")
 class Fleet(Protocol):
     """What a conformance test needs of a fleet."""
 
-    async def prepare(self, network: Network, plan: Plan) -> dict[str, str]:
-        """Load the programs; return stage name to program id."""
+    async def prepare(self, network: Network, plan: Plan) -> Mapping[str, tuple[str, ...]]:
+        """Load the programs; return stage name to program ids."""
 
     def kill(self, agent: int) -> None:
         """End an agent without a word."""
@@ -49,10 +49,10 @@ class FakeFleet:
         self._links = [InnerLink(f"a{index}", coordinator, kernels, lambda _: ANSWER) for index in range(agents)]
         coordinator.attach(self._links)
 
-    async def prepare(self, network: Network, plan: Plan) -> dict[str, str]:
-        programs = {stage: program.id for stage, program in loading_of(network, plan).programs.items()}
+    async def prepare(self, network: Network, plan: Plan) -> Mapping[str, tuple[str, ...]]:
+        programs = loading_of(network, plan).stages
         for link in self._links:
-            link.load(network, programs)
+            link.load(network, plan, programs)
         return programs
 
     def kill(self, agent: int) -> None:
@@ -66,11 +66,11 @@ class RealFleet:
         self._links = links
         self._ends = ends
 
-    async def prepare(self, network: Network, plan: Plan) -> dict[str, str]:
+    async def prepare(self, network: Network, plan: Plan) -> Mapping[str, tuple[str, ...]]:
         loading = loading_of(network, plan)
-        for link in self._links:
-            await link.prepare(tuple(loading.programs.values()), loading.blobs)
-        return {stage: program.id for stage, program in loading.programs.items()}
+        for home, link in enumerate(self._links):
+            await link.prepare(loading.at(home), loading.blobs)
+        return loading.stages
 
     def kill(self, agent: int) -> None:
         for connection in self._ends(agent):
@@ -164,7 +164,7 @@ def job_for(
 def make_job(
     network: Network,
     plan: Plan,
-    programs: Mapping[str, str],
+    programs: Mapping[str, tuple[str, ...]],
     tensors: Mapping[str, np.ndarray],
     on_first_strip: Callable[[int], None] | None = None,
 ) -> Job:

@@ -13,10 +13,10 @@ from cocoi_cli.model.network import LoadedModel
 from cocoi_cli.model.stages import cut
 from cocoi_cli.planning.defaults import default_plan
 from cocoi_cli.runtime.coordinator import Coordinator
-from cocoi_cli.runtime.engine import loading_of
 from cocoi_cli.runtime.host import HostKernels
 from cocoi_cli.runtime.inference import Job, Outcome
 from cocoi_cli.runtime.inner_link import ANSWER, InnerLink
+from cocoi_cli.runtime.loading import loading_of
 
 
 def always(_: int) -> str:
@@ -57,9 +57,9 @@ def infer(
             prepared.layers, agents=len(links), scheme=ask.scheme, n=ask.n, k=ask.k, transport=ask.transport
         )
         network = cut(prepared, plan.distributed)
-        programs = {name: program.id for name, program in loading_of(network, plan).programs.items()}
+        programs = loading_of(network, plan).stages
         for link in links:
-            link.load(network, programs)
+            link.load(network, plan, programs)
         job = Job(
             network=network,
             plan=plan,

@@ -82,7 +82,7 @@ def test_all_are_waited_for_as_long_as_they_come(no_patience) -> None:
     async def scene(story: Story, one: Placing, links: list[FakeLink]) -> None:
         for link in links:
             link.go.set()
-        assert await one.place(links, ["p"], {}, 3) == ()
+        assert await one.place(links, {link.id: ["p"] for link in links}, {}, 3) == ()
         assert [link.taken for link in links] == [[["p"]]] * 3
 
     assert play(scene) == ["a ready", "b ready", "c ready"]
@@ -92,10 +92,10 @@ def test_enough_agents_do_not_wait_for_the_last_which_joins_later(no_patience) -
     async def scene(story: Story, one: Placing, links: list[FakeLink]) -> None:
         links[0].go.set()
         links[2].go.set()
-        assert await one.place(links, ["p"], {}, 2) == ("b",)
+        assert await one.place(links, {link.id: ["p"] for link in links}, {}, 2) == ("b",)
         story.lines.append("goes on")
         links[1].go.set()
-        assert await one.place(links, ["p"], {}, 3) == ()
+        assert await one.place(links, {link.id: ["p"] for link in links}, {}, 3) == ()
 
     lines = play(scene)
     assert lines[:4] == ["a ready", "c ready", "b occupied", "goes on"]
@@ -105,7 +105,7 @@ def test_enough_agents_do_not_wait_for_the_last_which_joins_later(no_patience) -
 def test_fewer_than_enough_are_waited_for(no_patience) -> None:
     async def scene(story: Story, one: Placing, links: list[FakeLink]) -> None:
         links[0].go.set()
-        task = asyncio.create_task(one.place(links, ["p"], {}, 2))
+        task = asyncio.create_task(one.place(links, {link.id: ["p"] for link in links}, {}, 2))
         await links[0].has_it.wait()
         assert not task.done()
         links[1].go.set()
@@ -119,7 +119,7 @@ def test_an_agent_that_refuses_is_lost_and_does_not_count(no_patience) -> None:
         links[0].failure = LinkError("a", "x:1", "disk full")
         for link in links:
             link.go.set()
-        assert await one.place(links, ["p"], {}, 2) == ()
+        assert await one.place(links, {link.id: ["p"] for link in links}, {}, 2) == ()
         assert links[0].closed
 
     assert sorted(play(scene)) == ["a lost: disk full", "b ready", "c ready"]
@@ -130,6 +130,6 @@ def test_when_all_refuse_nobody_is_waited_for() -> None:
         for link in links:
             link.failure = LinkError(link.id, "x:1", "no")
             link.go.set()
-        assert await one.place(links, ["p"], {}, 2) == ()
+        assert await one.place(links, {link.id: ["p"] for link in links}, {}, 2) == ()
 
     assert len(play(scene)) == 3

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence, Set
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pytest
 
-from cocoi_cli.codes.code import Array, Decoded
+from cocoi_cli.codes.code import Array, Decoded, completing_pieces
 from cocoi_cli.runtime.events import (
+    AgentJoined,
     AgentLost,
     AgentOccupied,
     AgentReady,
@@ -37,8 +40,16 @@ from cocoi_cli.runtime.session import Session
 class AnyK:
     """A perfect (n, k) code, of which the session sees only the counting."""
 
+    movable, filters = True, 1
+
     def __init__(self, n: int, k: int, name: str = "coded") -> None:
-        self.name, self.shares, self.pieces = name, n, k
+        self.name, self.shares, self.pieces, self.needed = name, n, k, k
+
+    def encode_filters(self, weight: Array, share: int) -> Array:
+        return weight
+
+    def completing(self, have: Set[int]) -> tuple[int, ...]:
+        return completing_pieces(self, have)
 
     def encode(self, pieces: Array, share: int) -> Array:
         return pieces[share % self.pieces]
@@ -399,3 +410,169 @@ def test_an_occupied_agent_that_is_lost_stays_lost() -> None:
     session.handle(AgentLost("a0"), 0.0)
     assert session.handle(AgentReady("a0"), 0.0) == []
     assert set(shares_of(session.handle(stage(AnyK(2, 1), 1), 0.0))) == {"a1"}
+
+
+# --- eager, patient and rateless codewords; agents that join; depth; slow agents -----------------------
+
+
+def words(code: AnyK, strips: int, **fields: object) -> StageStarted:
+    """A stage whose codewords have these fields."""
+    event = stage(code, strips)
+    return StageStarted(tuple(replace(word, **fields) for word in event.codewords))
+
+
+def test_an_eager_stage_sends_every_share_to_its_home_at_once_and_none_twice() -> None:
+    session = Session(AGENTS)
+    out = session.handle(words(AnyK(6, 4), 1, eager=True), 0.0)
+    assert sent(out) == [(f"a{index}", 0, index) for index in range(6)]
+    for index in range(3):
+        assert sent(session.handle(StripArrived(f"a{index}", 0, index), 0.1)) == []
+    out = session.handle(StripArrived("a5", 0, 5), 0.2)
+    assert DecodeStrip(0, (0, 1, 2, 5)) in out
+    assert CancelWork("a3", 0, 3) in out
+    assert StageDone(1) in out
+
+
+def test_a_patient_stage_doubles_nothing_that_is_only_late() -> None:
+    session = Session(AGENTS[:3])
+    session.handle(words(AnyK(3, 3), 1, patient=True), 0.0)
+    session.handle(StripArrived("a0", 0, 0), 0.1)
+    session.handle(StripArrived("a1", 0, 1), 0.1)
+    assert sent(session.handle(TimePassed(), 0.5)) == []  # 5 times the median: late, not hopeless
+    assert sent(session.handle(TimePassed(), 1.2)) == [("a0", 0, 2)]
+
+
+def test_a_patient_stage_sends_again_what_a_lost_agent_held() -> None:
+    session = Session(AGENTS[:3])
+    session.handle(words(AnyK(3, 3), 1, patient=True), 0.0)
+    session.handle(StripArrived("a0", 0, 0), 0.1)
+    assert sent(session.handle(AgentLost("a1"), 0.2)) == [("a0", 0, 1)]
+
+
+class Fountain(AnyK):
+    """Rateless: any k answers to shares from k on."""
+
+    def __init__(self, k: int) -> None:
+        super().__init__(k, k)
+        self.shares = None  # type: ignore[assignment] - the point of it
+
+    def deficit(self, arrived: Set[int]) -> int:
+        return max(0, self.pieces - len(arrived))
+
+
+def test_a_rateless_code_gives_each_agent_a_share_that_nobody_has() -> None:
+    session = Session(AGENTS[:3])
+    code = Fountain(5)
+    event = StageStarted((Codeword(0, 1, 0, 1, code, tuple(AGENTS[:3]), frozenset({1})),))
+    given = sent(session.handle(event, 0.0))
+    assert [share for _, _, share in given] == [5, 6, 7]
+    done: list[int] = []
+    for turn in range(5):
+        agent, _, share = given.pop(0)
+        out = session.handle(StripArrived(agent, 0, share), 0.1 + turn / 100)
+        given += sent(out)
+        done += [1 for item in out if isinstance(item, StageDone)]
+    assert done == [1]
+    assert len({share for _, _, share in given}) == len(given)
+
+
+def test_a_rateless_code_without_agents_is_completed_by_the_host() -> None:
+    session = Session(AGENTS[:1])
+    event = StageStarted((Codeword(0, 1, 0, 1, Fountain(3), tuple(AGENTS[:1]), frozenset({1})),))
+    session.handle(event, 0.0)
+    assert ComputeLocally(0, (0, 1, 2)) in session.handle(AgentLost("a0"), 0.1)
+
+
+class AtHome(AnyK):
+    """Only the home of a share can compute it."""
+
+    movable = False
+
+
+def test_what_only_its_home_can_compute_is_not_sent_elsewhere() -> None:
+    session = Session(AGENTS[:3])
+    session.handle(stage(AtHome(3, 3), 1), 0.0)
+    session.handle(StripArrived("a0", 0, 0), 0.1)
+    out = session.handle(AgentLost("a1"), 0.2)
+    assert sent(out) == []
+    assert ComputeLocally(0, (1,)) in session.handle(StripArrived("a2", 0, 2), 0.2)
+
+
+def test_an_agent_that_joins_is_given_work_at_once() -> None:
+    session = Session(AGENTS[:2])
+    session.handle(AgentLost("a1"), 0.0)
+    session.handle(stage(AnyK(3, 3), 1), 0.0)
+    assert sent(session.handle(AgentJoined("a2"), 0.1)) == [("a2", 0, 2)]  # it was never there before
+    assert sent(session.handle(AgentJoined("a1"), 0.2)) == [("a1", 0, 1)]  # it was lost before
+    assert session.living == {"a0", "a1", "a2"}
+
+
+def test_given_answers_count_and_may_suffice() -> None:
+    session = Session(AGENTS[:3])
+    out = session.handle(words(AnyK(3, 2), 1, given=(0,)), 0.0)
+    assert sent(out) == [("a1", 0, 1)]
+    other = Session(AGENTS[:3])
+    out = other.handle(words(AnyK(3, 2), 1, given=(0, 2)), 0.0)
+    assert out[:2] == [DecodeStrip(0, (0, 2)), StageDone(1)]
+
+
+def test_while_there_is_plenty_each_agent_holds_as_much_as_the_depth_allows() -> None:
+    session = Session(AGENTS[:3], depth=2)
+    out = session.handle(stage(AnyK(3, 3), 4), 0.0)  # 12 shares for three agents
+    assert [sum(agent == each for agent, _, _ in sent(out)) for each in AGENTS[:3]] == [2, 2, 2]
+
+
+def test_at_the_end_of_a_stage_nobody_is_given_a_second_share() -> None:
+    session = Session(AGENTS[:3], depth=2)
+    out = session.handle(stage(AnyK(3, 2), 2), 0.0)  # 4 shares for three agents: one is over, fewer than agents
+    assert len(sent(out)) == 3
+
+
+def play_timed(session: Session, code: AnyK, strips: int, speeds: dict[str, float], now: float) -> float:
+    """Play one stage with agents that take a fixed time each; returns when it ended."""
+    queue: dict[str, list[tuple[int, int]]] = {agent: [] for agent in speeds}
+    ends: dict[str, float] = {}
+
+    def take(out: Sequence[Instruction]) -> bool:
+        for item in out:
+            if isinstance(item, SendShare):
+                queue[item.agent].append((item.codeword, item.share))
+                if len(queue[item.agent]) == 1:
+                    ends[item.agent] = now + speeds[item.agent]
+        return any(isinstance(item, StageDone) for item in out)
+
+    first = 1000 * int(now) + 1
+    event = StageStarted(
+        tuple(Codeword(first + i, first, i, strips, code, tuple(speeds), frozenset({1})) for i in range(strips))
+    )
+    over = take(session.handle(event, now))
+    while not over:
+        agent = min(ends, key=lambda name: ends[name])
+        now = ends.pop(agent)
+        codeword, share = queue[agent].pop(0)
+        if queue[agent]:
+            ends[agent] = now + speeds[agent]
+        over = take(session.handle(StripArrived(agent, codeword, share), now))
+    return now
+
+
+def test_a_slow_agent_is_left_out_once_it_is_known_and_comes_back_when_it_is_quick_again() -> None:
+    """One strip for each: with the slow one the stage would take its time; without it two rounds of the others."""
+    speeds = {"a0": 1.0, "a1": 1.0, "a2": 1.0, "a3": 5.0}
+    session = Session(list(speeds))
+    now, walls = 0.0, []
+    for _ in range(6):
+        end = play_timed(session, AnyK(4, 4), 2, speeds, now)
+        walls.append(end - now)
+        now = math.ceil(end) + 20.0  # by then the slow one has answered what nobody waits for
+        for key in list(session._busy["a3"]):
+            session.handle(StripArrived("a3", *key), now)
+    assert walls[-1] <= 4.0
+    assert session.pace.of("a3") > 1.8
+    speeds["a3"] = 1.0
+    for _ in range(40):
+        end = play_timed(session, AnyK(4, 4), 2, speeds, now)
+        walls.append(end - now)
+        now = math.ceil(end) + 20.0
+    assert session.pace.of("a3") < 1.8
+    assert walls[-1] == pytest.approx(2.0)

@@ -25,10 +25,10 @@ from cocoi_cli.planning.defaults import default_plan, gain_limit
 from cocoi_cli.planning.plan import Plan
 from cocoi_cli.runtime.check import compare
 from cocoi_cli.runtime.coordinator import Coordinator
-from cocoi_cli.runtime.engine import loading_of
 from cocoi_cli.runtime.host import HostKernels
 from cocoi_cli.runtime.inference import Job, Outcome
 from cocoi_cli.runtime.inner_link import ANSWER, DIE, InnerLink
+from cocoi_cli.runtime.loading import loading_of
 from cocoi_cli.runtime.rehearsal import within_budget
 from tests.model.random_networks import random_network
 
@@ -88,9 +88,9 @@ def survive(case: Case, network: Network, plan: Plan, survivors: tuple[int, ...]
         coordinator = Coordinator(case.kernels, clock=lambda: 0.0)
         links = [InnerLink(f"a{index}", coordinator, case.kernels, behaviour(index)) for index in range(plan.n)]
         coordinator.attach(links)
-        programs = {name: program.id for name, program in loading_of(network, plan).programs.items()}
+        programs = loading_of(network, plan).stages
         for link in links:
-            link.load(network, programs)
+            link.load(network, plan, programs)
         job = Job(network=network, plan=plan, programs=programs, tensors=case.tensors, deadline_s=600.0)
         return await coordinator.run(job)
 

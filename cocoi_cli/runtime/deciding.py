@@ -1,0 +1,115 @@
+"""Which plan an inference follows: one that was given, one by rule, or the planner's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from cocoi_cli.errors import ConfigurationError
+from cocoi_cli.planning.defaults import default_plan
+from cocoi_cli.planning.plan import LOCAL
+from cocoi_cli.planning.plan_check import check_plan
+from cocoi_cli.planning.planner import make_plan
+from cocoi_cli.planning.request import Request
+from cocoi_cli.runtime.failures import NoAgentsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cocoi_cli.model.layers import Prepared
+    from cocoi_cli.model.segments import Segment
+    from cocoi_cli.planning.fleet_model import FleetModel
+    from cocoi_cli.planning.plan import Plan
+    from cocoi_cli.runtime.options import Options
+
+AUTO: Final = "auto"
+
+
+class NoProfileError(ConfigurationError):
+    """The planner is to decide, and nothing was measured that it could decide by."""
+
+    code: ClassVar[str] = "no-measurements"
+
+    def __init__(self) -> None:
+        super().__init__("the planner decides by measurements, and this fleet has none")
+
+
+class Decider:
+    """Makes plans; the planner's are kept while enough of their agents live."""
+
+    def __init__(self, model: FleetModel | None) -> None:
+        """Decide by what is known of the fleet; None where nothing was measured."""
+        self._model = model
+        self._kept: dict[tuple[object, ...], Plan] = {}
+
+    def decide(
+        self,
+        prepared: Prepared,
+        segments: Callable[[], Sequence[Segment]],
+        options: Options,
+        living: tuple[str, ...],
+        alone_s: float | None = None,
+    ) -> Plan:
+        """The plan for the agents that are up.
+
+        Args:
+            prepared: The model.
+            segments: Gives what of it can be computed tile by tile, where that is asked for.
+            options: What the caller wants.
+            living: Agents that can be given work.
+            alone_s: What the unmodified model takes on the host; None where that was not measured.
+
+        Raises:
+            UsageError: What is asked for does not exist or does not fit the model.
+            TooFewAgentsError: More agents are asked for than live.
+            NoAgentsError: No agent lives, and the host may not compute alone.
+            NoProfileError: The planner is asked for and nothing was measured.
+        """
+        if options.plan is not None:
+            check_plan(options.plan, prepared.layers, segments(), len(living))
+            return options.plan
+        if options.scheme == AUTO:
+            return self._planned(prepared, segments, options, living, alone_s)
+        plan = default_plan(
+            prepared.layers,
+            agents=len(living),
+            scheme=options.scheme,
+            n=options.n,
+            k=options.k,
+            transport=options.transport,
+            strips=options.strips,
+        )
+        if not living and options.scheme != LOCAL and not options.fallback:
+            raise NoAgentsError(plan.k or 1)
+        return plan
+
+    def _planned(
+        self,
+        prepared: Prepared,
+        segments: Callable[[], Sequence[Segment]],
+        options: Options,
+        living: tuple[str, ...],
+        alone_s: float | None,
+    ) -> Plan:
+        if self._model is None:
+            raise NoProfileError
+        if not living and not options.fallback:
+            raise NoAgentsError(1)
+        key = (prepared.model.sha256, *sorted(prepared.input_shapes.items()), options.transport, options.host)
+        kept = self._kept.get(key)
+        if kept is None or not _enough(kept, living):
+            known = tuple(device for device in self._model.devices if device.name in living)
+            request = Request(transport=options.transport, host=options.host, alone_s=alone_s)
+            kept = make_plan(prepared.layers, segments(), replace(self._model, devices=known), request)
+            self._kept[key] = kept
+        return kept
+
+
+def _enough(plan: Plan, living: Sequence[str]) -> bool:
+    """Whether a plan still suits the agents that live: one more than it needs, and none that it does not know."""
+    if plan.is_local and len(living) <= len(plan.agents):
+        return True
+    if not set(living) <= set(plan.agents):
+        return False
+    needed = max((layer.k - layer.host for layer in plan.layers if layer.distributed), default=1)
+    return len(living) > needed or len(living) == len(plan.agents)
