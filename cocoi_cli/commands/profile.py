@@ -25,6 +25,9 @@ def profile(
     full: Annotated[
         bool, typer.Option("--full", help="Compute also where no agent is installed, in a temporary environment.")
     ] = False,
+    agents: Annotated[
+        bool, typer.Option("--agents", help="Measure through the agents alone, as inferences use them: no SSH.")
+    ] = False,
     rounds: Annotated[
         int, typer.Option("--rounds", metavar="N", min=1, max=50, help="How often everything is measured.")
     ] = 3,
@@ -44,6 +47,7 @@ def profile(
     """Measure devices: what they are, their links, and, with an agent, how fast they compute.
 
     Nothing is changed on them. Computing takes about 20 seconds; --full sends 40 MB first.
+    --agents asks the agents instead, which also tells what a share costs beside its convolution.
     """
     from cocoi_cli.commands.profile_work import run  # noqa: PLC0415  (SSH, numpy, ONNX)
 
@@ -51,4 +55,4 @@ def profile(
         fleet=fleet, accept_new=accept_new, password_file=password_file, sudo_password_file=sudo_password_file,
         quiet=quiet, json=json,
     )  # fmt: skip
-    leave(run(devices or [], way, full=full, rounds=rounds, output=output))
+    leave(run(devices or [], way, full=full, agents=agents, rounds=rounds, output=output))

@@ -14,11 +14,16 @@ from cocoi_cli.commands.outcomes import documents, report_failures, status_of
 from cocoi_cli.commands.watching import stages_of
 from cocoi_cli.console import Console
 from cocoi_cli.files import check_writable, write
+from cocoi_cli.fleet.agent_profile import measure
+from cocoi_cli.fleet.agents import NotDeployedError, agents_of
 from cocoi_cli.fleet.folders import profile_path
 from cocoi_cli.fleet.inventory import load, locate, select
 from cocoi_cli.fleet.profiler import Profiled, Settings, profile
-from cocoi_cli.planning.profile import Profile
+from cocoi_cli.planning.profile import DeviceProfile, Profile
 from cocoi_cli.planning.profile_file import BadProfileError, from_json, to_json
+from cocoi_cli.runtime.addresses import AgentAddress
+from cocoi_cli.runtime.options import BadOptionError
+from cocoi_cli.views.agent_speeds import agent_document, agent_outcome, agents_table
 from cocoi_cli.views.device_progress import device_progress
 from cocoi_cli.views.json_form import json_text
 from cocoi_cli.views.profile import devices_table, outcome, profile_document, remarks, speeds_table
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     from cocoi_cli.fleet.records import Device, Inventory
 
 
-def run(names: Sequence[str], way: Way, *, full: bool, rounds: int, output: str | None) -> int:
+def run(names: Sequence[str], way: Way, *, full: bool, rounds: int, output: str | None, agents: bool = False) -> int:
     """Carry out `cocoi profile`; returns the exit status.
 
     Raises:
@@ -43,13 +48,17 @@ def run(names: Sequence[str], way: Way, *, full: bool, rounds: int, output: str 
     devices = select(inventory, names)
     path = profile_path(inventory) if output is None else Path(output).expanduser()
     check_writable(str(path))
+    made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    if agents:
+        if full:
+            raise BadOptionError("--full", "", "agents compute where they are installed; leave out `--agents`")
+        return _through_agents(console, inventory, devices, made, path, rounds=rounds, merge=output is None)
     entry = access(
         console,
         accept_new=way.accept_new,
         password_file=way.password_file,
         sudo_password_file=way.sudo_password_file,
     )
-    made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     results = _measured(console, devices, entry, Settings(rounds=rounds, full=full), made)
     measured = {name: each.profile for name, each in results.items() if isinstance(each, Profiled)}
     if measured:
@@ -57,6 +66,45 @@ def run(names: Sequence[str], way: Way, *, full: bool, rounds: int, output: str 
         kept = found if output is not None else _merged(found, path, inventory, console)
         write(str(path), to_json(kept).encode())
     return _show(console, results, inventory.id, made, str(path) if measured else None)
+
+
+def _through_agents(
+    console: Console,
+    inventory: Inventory,
+    devices: Sequence[Device],
+    made: str,
+    path: Path,
+    *,
+    rounds: int,
+    merge: bool,
+) -> int:
+    known, wanted = agents_of(inventory), {device.name for device in devices}
+    addresses = [each for each in known.members if isinstance(each, AgentAddress) and each.id in wanted]
+    if not addresses:
+        raise NotDeployedError(inventory.path, len(devices))
+    with device_progress(console, [address.id for address in addresses]) as progress:
+        results = asyncio.run(
+            measure(addresses, known.identity, made=made, rounds=rounds, on_stage=stages_of(progress))
+        )
+        for name, each in results.items():
+            if isinstance(each, DeviceProfile):
+                progress.done(name, agent_outcome(each))
+    measured = {name: each for name, each in results.items() if isinstance(each, DeviceProfile)}
+    if measured:
+        found = Profile(inventory.id, made, cocoi_agent.__version__, measured)
+        kept = _merged(found, path, inventory, console) if merge else found
+        write(str(path), to_json(kept).encode())
+    if console.json:
+        tree = documents(results, agent_document)
+        written = str(path) if measured else None
+        console.document(json_text({"fleet": inventory.id, "made": made, "written": written, "devices": tree}))
+        return status_of(results)
+    if measured:
+        console.print_result(agents_table(measured))
+    status = report_failures(console, results)
+    if measured:
+        console.note(f"written: {path}")
+    return status
 
 
 def _measured(
