@@ -1,0 +1,118 @@
+"""`cocoi simulate`: its options. The work is in `cocoi_cli.commands.simulate_work`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from cocoi_cli.commands.options import Json, Quiet, leave
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulateRequest:
+    """What was typed; the fields are the options."""
+
+    model: str
+    fleet: str | None
+    devices: int | None
+    gflops: float | None
+    mbit: float | None
+    rtt: float | None
+    host_gflops: float | None
+    plan: str | None
+    schemes: tuple[str, ...]
+    k: tuple[str, ...]
+    straggling: str
+    inferences: int
+    seed: int
+    transport: str
+    plot: str | None
+    output: str | None
+    quiet: bool
+    json: bool
+
+
+def simulate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An ONNX file, or a model that comes with cocoi.")],
+    *,
+    fleet: Annotated[
+        str | None,
+        typer.Option("--fleet", metavar="F", help="Fleet file; its profile is used. [default: the user's, if any]"),
+    ] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option("--devices", metavar="N", help="Assume N equal devices. [default without a fleet: 10]"),
+    ] = None,
+    gflops: Annotated[
+        float | None, typer.Option("--gflops", metavar="G", help="What an assumed device computes. [default: 10]")
+    ] = None,
+    mbit: Annotated[
+        float | None,
+        typer.Option("--mbit", metavar="B", help="Mbit/s of each assumed link. [default: 940]"),
+    ] = None,
+    rtt: Annotated[
+        float | None, typer.Option("--rtt", metavar="MS", help="Round trip to an assumed device. [default: 0.5]")
+    ] = None,
+    host_gflops: Annotated[
+        float | None,
+        typer.Option(
+            "--host-gflops",
+            metavar="G",
+            help="What this machine computes. [default: as an assumed device; with --fleet, it is measured]",
+        ),
+    ] = None,
+    plan: Annotated[
+        str | None, typer.Option("--plan", metavar="P", help="A plan file of `cocoi plan`, beside the schemes.")
+    ] = None,
+    scheme: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scheme",
+            metavar="S",
+            help="May be given several times. [default: uncoded, coded, auto; none with --plan]",
+        ),
+    ] = None,
+    k: Annotated[
+        list[str] | None,
+        typer.Option("--k", metavar="K", help="Pieces: `8`, or `6-9` for each; may be given several times."),
+    ] = None,
+    straggling: Annotated[
+        str,
+        typer.Option(
+            "--straggling",
+            metavar="W",
+            help="What goes wrong: none, exp:0.5, slow:2x3, dead:1, kill:1@0.2, freeze:1@0.2, bimodal, trace:FILE; "
+            "several joined by +.",
+        ),
+    ] = "none",
+    inferences: Annotated[
+        int, typer.Option("--inferences", metavar="N", min=1, max=100_000, help="How many in a row.")
+    ] = 200,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of everything that is drawn.")] = 1,
+    transport: Annotated[str, typer.Option("--transport", metavar="T", help="f16 or f32.")] = "f16",
+    plot: Annotated[
+        str | None, typer.Option("--plot", metavar="FILE", help="Draw the latencies: a name in .png or .svg.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write everything as JSON.")
+    ] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Foresee what a model takes on a fleet, without one: latency, bytes, wasted work.
+
+    Every scheme and k meets the same luck, so their differences are their own.
+    """
+    from cocoi_cli.commands.simulate_work import run  # noqa: PLC0415  (numpy, ONNX)
+
+    leave(
+        run(
+            SimulateRequest(
+                model=model, fleet=fleet, devices=devices, gflops=gflops, mbit=mbit, rtt=rtt, host_gflops=host_gflops,
+                plan=plan, schemes=tuple(scheme or ()), k=tuple(k or ()), straggling=straggling, inferences=inferences,
+                seed=seed, transport=transport, plot=plot, output=output, quiet=quiet, json=json,
+            )
+        )
+    )  # fmt: skip

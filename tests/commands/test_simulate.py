@@ -1,0 +1,181 @@
+"""`cocoi simulate`: what it shows, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from cocoi_cli.commands.simulate import SimulateRequest
+from cocoi_cli.commands.simulate_work import run
+from cocoi_cli.errors import CocoiError
+from cocoi_cli.model.layers import find_layers
+from cocoi_cli.model.shapes import resolve_input_shapes
+from cocoi_cli.planning.defaults import default_plan
+from cocoi_cli.planning.plan_file import PlanDocument, to_toml
+from tests.runtime.small_network import small_network
+
+USUAL = SimulateRequest(
+    model="", fleet=None, devices=4, gflops=1.0, mbit=None, rtt=None, host_gflops=None, plan=None,
+    schemes=("uncoded", "coded"), k=(), straggling="none", inferences=5, seed=1, transport="f16", plot=None,
+    output=None, quiet=False, json=False,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return small_network(tmp_path_factory.mktemp("model"), size=64, channels=32)
+
+
+@pytest.fixture
+def ask(model, capsys):
+    def asked(**options):
+        request = replace(USUAL, **{"model": str(model.path), **options})
+        assert run(request) == 0
+        captured = capsys.readouterr()
+        return captured.out, captured.err
+
+    return asked
+
+
+def test_the_table_has_a_row_per_scheme_and_the_lines_to_compare_with(ask):
+    out, err = ask(straggling="exp:0.5")
+    lines = out.splitlines()
+    assert lines[0].split() == ["scheme", "k", "p50", "ms", "p95", "ms", "p99", "ms", "moved", "wasted", "host", "ms"]
+    assert [line.split()[0] for line in lines[1:3]] == ["uncoded", "coded"]
+    assert lines[3].split()[1] == "alone"
+    assert lines[4].startswith("this machine alone")
+    assert all(len(line) <= 80 for line in lines)
+    assert "4 assumed devices of 1 GFLOP/s" in err
+    assert "5 inferences, straggling exp:0.5, seed 1" in err
+
+
+def test_the_planner_and_the_local_plan_are_rows_too(ask):
+    out, _ = ask(schemes=("auto", "local"))
+    assert [line.split()[0] for line in out.splitlines()[1:3]] == ["auto", "local"]
+
+
+def test_a_sweep_over_k_meets_the_same_luck(ask):
+    def latencies(**options):
+        rows = json.loads(ask(json=True, straggling="exp:0.5", **options)[0])["rows"]
+        return {(row["name"], row["k"]): row["latencies_s"] for row in rows if "k" in row}
+
+    together = latencies(schemes=("coded",), k=("2-4",))
+    assert list(together) == [("coded", 2), ("coded", 3), ("coded", 4)]
+    assert latencies(schemes=("coded",), k=("3",)) == {("coded", 3): together["coded", 3]}
+    assert latencies(schemes=("uncoded", "coded"), k=("3",))["coded", 3] == together["coded", 3]
+
+
+def test_a_k_that_a_family_refuses_is_left_out_of_a_sweep_and_said(ask):
+    out, err = ask(schemes=("hedged",), k=("1", "2"))
+    assert [line.split()[:2] for line in out.splitlines()[1:2]] == [["hedged", "1"]]
+    assert "`hedged` with k = 2 is left out" in err
+    with pytest.raises(CocoiError):
+        ask(schemes=("hedged",), k=("2",))
+
+
+def test_the_document_holds_everything_and_is_written(ask, tmp_path):
+    path = tmp_path / "out.json"
+    out, _ = ask(json=True, output=str(path), straggling="slow:1x3")
+    document = json.loads(out)
+    assert json.loads(path.read_text()) == document
+    assert {key: document[key] for key in ("straggling", "inferences", "seed", "transport")} == {
+        "straggling": "slow:1x3", "inferences": 5, "seed": 1, "transport": "f16",
+    }  # fmt: skip
+    coded = document["rows"][1]
+    assert (coded["name"], coded["n"], coded["k"], len(coded["latencies_s"])) == ("coded", 4, 3, 5)
+    assert {stage["kind"] for stage in coded["stages"]} == {"local", "conv"}
+    assert len(coded["agents"]) == 4
+    assert coded["latency_s"]["p50"] > 0
+
+
+def test_a_figure_is_drawn(ask, tmp_path):
+    for name in ("f.png", "f.svg"):
+        _, err = ask(plot=str(tmp_path / name))
+        assert f"written: {tmp_path / name}" in err
+        assert (tmp_path / name).stat().st_size > 1000
+
+
+def test_known_dead_devices_are_not_planned_for(ask):
+    rows = json.loads(ask(json=True, straggling="dead:1")[0])["rows"]
+    assert [row.get("n") for row in rows[:2]] == [3, 3]
+
+
+def test_a_trace_makes_the_tail(ask, tmp_path):
+    (tmp_path / "trace.csv").write_text("factors\n" + "1\n" * 9 + "30\n")
+    quiet, late = (
+        json.loads(ask(json=True, inferences=30, straggling=straggling)[0])["rows"][0]["latency_s"]
+        for straggling in ("none", f"trace:{tmp_path / 'trace.csv'}")
+    )
+    assert late["p95"] > 1.5 * quiet["p95"]
+
+
+def test_devices_are_assumed_where_there_is_no_fleet_or_they_are_described(ask, monkeypatch, tmp_path):
+    monkeypatch.setenv("COCOI_FLEET", str(tmp_path / "fleet.toml"))
+    monkeypatch.setenv("COCOI_DATA", str(tmp_path / "data"))
+    _, err = ask(devices=None, gflops=None, schemes=("local",))
+    assert "10 assumed devices of 10 GFLOP/s" in err
+    (tmp_path / "fleet.toml").write_text(
+        'id = "f1"\n[devices.pi1]\nssh = "pi@127.0.0.1"\naddress = "127.0.0.1"\nport = 1\n'
+    )
+    _, err = ask(devices=None, gflops=None, rtt=2.0, schemes=("local",))
+    assert "round trip 2 ms" in err
+    with pytest.raises(CocoiError) as raised:
+        ask(devices=None, gflops=None)
+    assert raised.value.code == "no-profile"
+
+
+def planned(model, **changes) -> PlanDocument:
+    shapes = resolve_input_shapes(model, {"image": (1, 3, 64, 64)})
+    layers = find_layers(model, shapes).layers
+    plan = default_plan(layers, agents=4, scheme="coded", n=None, k=3, transport="f16")
+    return replace(PlanDocument(plan, model.name, model.sha256, shapes, "", "", "2026-01-01", "1"), **changes)
+
+
+def test_a_plan_file_is_obeyed(ask, model, tmp_path):
+    path = tmp_path / "plan.toml"
+    path.write_text(to_toml(planned(model)))
+    rows = json.loads(ask(json=True, plan=str(path), schemes=())[0])["rows"]
+    assert rows[0]["name"] == "plan.toml"
+    assert len(rows) == 3
+    same = json.loads(ask(json=True, schemes=("coded",), k=("3",))[0])["rows"][0]
+    assert rows[0]["latencies_s"] == same["latencies_s"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "status"),
+    [
+        ({"straggling": "exp"}, "bad-straggling", 2),
+        ({"straggling": "trace:/nothing/here.csv"}, "bad-trace", 2),
+        ({"k": ("x",)}, "bad-option", 2),
+        ({"k": ("4-2",)}, "bad-option", 2),
+        ({"k": ("9",)}, "too-few-agents", 4),
+        ({"plot": "figure.pdf"}, "plot-format", 2),
+        ({"plot": "/nothing/here/a.png"}, "output-not-writable", 1),
+        ({"output": "/nothing/here/a.json"}, "output-not-writable", 1),
+        ({"devices": 0}, "bad-option", 2),
+        ({"devices": 1001}, "bad-option", 2),
+        ({"gflops": -1.0}, "bad-option", 2),
+        ({"gflops": float("nan")}, "bad-option", 2),
+        ({"gflops": float("inf")}, "bad-option", 2),
+        ({"rtt": -0.1}, "bad-option", 2),
+        ({"fleet": "fleet.toml"}, "bad-option", 2),
+        ({"fleet": "/nothing/here.toml", "devices": None, "gflops": None}, "no-fleet", 3),
+        ({"schemes": ("nothing",)}, "unknown-scheme", 2),
+        ({"transport": "f8"}, "unknown-transport", 2),
+        ({"plan": "/nothing/here.toml"}, "no-such-file", 2),
+    ],
+)  # fmt: skip
+def test_bad_requests_are_refused(ask, options, code, status):
+    with pytest.raises(CocoiError) as raised:
+        ask(**options)
+    assert (raised.value.code, raised.value.exit_status) == (code, status)
+
+
+def test_a_plan_for_another_model_is_refused(ask, model, tmp_path):
+    path = tmp_path / "plan.toml"
+    path.write_text(to_toml(planned(model, sha256="0" * 64)))
+    with pytest.raises(CocoiError) as raised:
+        ask(plan=str(path))
+    assert raised.value.exit_status == 3
