@@ -1,0 +1,70 @@
+"""How far a benchmark is: a bar on a terminal, nothing in a pipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
+
+class SilentBench:
+    """Says nothing; base of the other."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def total(self, inferences: int) -> None:
+        """So many inferences are left."""
+
+    def at(self, model: str, scenario: str, row: str) -> None:
+        """What runs now; `row` is empty while a scenario is prepared."""
+
+    def done(self, inferences: int = 1) -> None:
+        """So many more are done."""
+
+
+class LiveBench(SilentBench):
+    """A bar over all inferences; it is gone at the end of the `with` block."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import (  # noqa: PLC0415  (terminals only)
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task: TaskID = self._bar.add_task("starting", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def total(self, inferences: int) -> None:
+        """The bar gets its length."""
+        self._bar.update(self._task, total=inferences)
+
+    def at(self, model: str, scenario: str, row: str) -> None:
+        """The words before the bar."""
+        self._bar.update(self._task, description=f"{model[:16]}, {scenario[:12]}: {row or 'preparing'}")
+
+    def done(self, inferences: int = 1) -> None:
+        """The bar grows."""
+        self._bar.advance(self._task, inferences)
