@@ -45,6 +45,8 @@ test-fleet: $(VENV)/.dev
 	@tests/fleet_lab/prepare
 	@echo '==> testing on emulated devices: containers with systemd and sshd, gone afterwards; minutes'
 	@COCOI_LAB_NEEDED=1 $(BIN)/pytest -m lab tests/fleet_lab $(PYTEST)
+	@echo '==> testing the rig of the benchmark: processes behind shaped links and quotas, gone afterwards'
+	@COCOI_LAB_NEEDED=1 $(BIN)/pytest -m lab tests/rig $(PYTEST)
 
 check: $(VENV)/.dev
 	@echo '==> format'
