@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from cocoi_cli.commands import deploy, doctor, drain, fleet, infer, model, operate, profile, status
+from cocoi_cli.commands import (
+    bench,
+    deploy,
+    doctor,
+    drain,
+    fleet,
+    infer,
+    model,
+    operate,
+    plan,
+    profile,
+    simulate,
+    status,
+)
 
 # The backspace keeps click from joining the lines.
 EPILOG = """\b
@@ -33,6 +46,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("infer")(infer.infer)
+app.command("plan")(plan.plan)
+app.command("simulate")(simulate.simulate)
+app.command("bench")(bench.bench)
 app.add_typer(model.app, name="model")
 app.add_typer(fleet.app, name="fleet")
 app.command("profile")(profile.profile)

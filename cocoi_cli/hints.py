@@ -219,6 +219,54 @@ def _device_name(details: Mapping[str, object]) -> str:
 
 # What does not depend on the case. First the fleet file and what belongs to it on this machine.
 _PLAIN = {
+    "not-in-profile": "`cocoi profile` measures the devices of the fleet, or only those that are named",
+    "nothing-computed": "install an agent, `cocoi deploy`, and measure again, or `cocoi profile --full`",
+    "link-not-measured": "`cocoi profile` measures it again, once the device can be reached",
+    "invalid-profile": "`cocoi doctor` looks for the cause, power or heat; then `cocoi profile` again",
+    "no-measurements": "`cocoi profile` measures the fleet; until then `--scheme coded`",
+    "bad-objective": "`cocoi plan MODEL --objective mean`, or a quantile: `--objective p95`",
+    "malformed-plan": "correct that line, or write the plan anew: `cocoi plan MODEL -o plan.toml`",
+    "bad-plan": "correct that line, or write the plan anew: `cocoi plan MODEL -o plan.toml`",
+    "unknown-plan-field": (
+        "the comments in the file name every field; `cocoi plan MODEL -o plan.toml` writes a fresh one"
+    ),
+    "bad-plan-value": (
+        "correct that line; `cocoi model info` lists the layers, and `cocoi plan MODEL --why` what else would do"
+    ),
+    "plan-other-model": "plan for this model: `cocoi plan MODEL -o plan.toml`",
+    "plan-other-fleet": "plan for this fleet: `cocoi plan MODEL --fleet F -o plan.toml`",
+    "stale-plan": "plan again: `cocoi plan MODEL -o plan.toml`",
+    "no-profile": "`cocoi profile` measures the fleet; `cocoi plan MODEL --devices 10` assumes one",
+    "profile-other-fleet": "`cocoi profile` measures this fleet; or leave `--profile` out",
+    "nothing-measured": (
+        "`cocoi profile` measures the devices; those without an agent compute with `cocoi profile --full`"
+    ),
+    "grouped-filters": "set `filters = 1` for this layer in the plan, or choose `--scheme coded`",
+    "illegal-segment": (
+        "choose another input or output for the segment; `cocoi plan MODEL -o plan.toml` names possible ones"
+    ),
+    "unknown-segment": "`cocoi plan MODEL -o plan.toml` writes a plan for the model as it is",
+    "overlapping-segments": (
+        "take one of the two segments out of the plan, or shorten it; `cocoi plan` makes a fresh one"
+    ),
+    "layer-in-segment": (
+        "take the layer out of the segment, or give it the scheme `fused`; `cocoi plan` makes a fresh one"
+    ),
+    "kernels-lost": "type the command again; signal 9 usually means that memory ran out: close other programs",
+    "program-failed": "type the command again; `--scheme local` computes without agents; if it stays, please report it",
+    "bad-straggling": "`cocoi simulate --help` lists the forms, as in `--straggling exp:0.5+dead:1`",
+    "bad-trace": 'one positive number a line, or JSON `{"factors": [...]}`; then `cocoi simulate` again',
+    "plot-format": "name a figure `.png` or `.svg`: `cocoi simulate MODEL --plot latency.svg`",
+    "unknown-row": "`cocoi bench --help` lists the schemes",
+    "unknown-scenario": "`cocoi bench --help` lists the scenarios; `--scenario-file` adds your own",
+    "bad-scenario-file": "docs/benchmark.md shows the form; then `cocoi bench --scenario-file F.toml` again",
+    "scenario-too-large": "start more agents, `cocoi bench --embedded 6`, or leave the scenario out",
+    "unknown-fault-device": "name devices as the faults script's `names` prints them, or give a number of devices",
+    "no-faults": "name a script that can, `cocoi bench --faults SCRIPT`, or leave the scenario out",
+    "faults-failed": "call the script by hand with the same words; docs/benchmark.md says what each must do",
+    "agents-stay-away": "`cocoi doctor` looks for the cause; then `cocoi bench --resume` goes on",
+    "dask-failed": "check the scheduler's address, or leave `dask` out of `cocoi bench --schemes`",
+    "bad-results": "name another file with `-o`, or leave `cocoi bench --resume` out",
     "no-fleet": "begin one: `cocoi fleet add pi@192.168.1.11`; `--fleet` names another file",
     "bad-fleet-file": "correct that line, then `cocoi fleet list` reads the file again",
     "device-exists": "choose another name: `cocoi fleet add TARGET --name NAME`",

@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from cocoi_cli.api import Fleet
     from cocoi_cli.fleet.agents import Agents
+    from cocoi_cli.planning.fleet_model import FleetModel
 
 Transport = Literal["f16", "f32"]
 
@@ -26,7 +27,8 @@ class Request:
     embedded: int | None = None
     n: int | None = None
     k: int | None = None
-    scheme: str = "coded"
+    scheme: str | None = None
+    plan: str | None = None
     transport: str = "f16"
     top: int = 5
     labels: str | None = None
@@ -36,6 +38,7 @@ class Request:
     fallback: bool = True
     trace: str | None = None
     check: bool = False
+    verify: bool = False
     kill: int = 0
     json: bool = False
     quiet: bool = False
@@ -51,11 +54,11 @@ def open_fleet(scheme: str, agents: int) -> Fleet:
     return Fleet.none() if scheme == "local" else Fleet.embedded(agents)
 
 
-def open_deployed(agents: Agents) -> Fleet:
-    """Connect to the agents of a fleet file; otherwise as `open_fleet`."""
+def open_deployed(agents: Agents, model: FleetModel | None) -> Fleet:
+    """Connect to the agents of a fleet file, of which `model` is known; otherwise as `open_fleet`."""
     from cocoi_cli.api import Fleet, rehearsals_path  # noqa: PLC0415  (numpy, ONNX and ONNX Runtime)
 
-    return Fleet.deployed(agents.members, agents.identity, rehearsals=rehearsals_path())
+    return Fleet.deployed(agents.members, agents.identity, rehearsals=rehearsals_path(), model=model)
 
 
 def infer(
@@ -95,8 +98,17 @@ def infer(
         ),
     ] = None,
     scheme: Annotated[
-        str, typer.Option("--scheme", metavar="S", help="local, or a code: coded, uncoded, replication.")
-    ] = "coded",
+        str | None,
+        typer.Option(
+            "--scheme",
+            metavar="S",
+            help="auto (the planner), local, or a code: coded, uncoded, replication, hedged, lt, cocoi, fcdcc. "
+            "[default: auto where the fleet was measured and neither --n nor --k is given, else coded]",
+        ),
+    ] = None,
+    plan: Annotated[
+        str | None, typer.Option("--plan", metavar="P.toml", help="Do as a plan of `cocoi plan -o` says.")
+    ] = None,
     transport: Annotated[
         Transport, typer.Option("--transport", metavar="T", help="Numbers on the wire: f16 or f32.")
     ] = "f16",
@@ -126,6 +138,9 @@ def infer(
     check: Annotated[
         bool, typer.Option("--check", help="Compare with plain ONNX Runtime; over tolerance is exit 1.")
     ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Ask for spare answers afterwards: who errs is named, and left out.")
+    ] = False,
     kill: Annotated[
         int, typer.Option("--kill", metavar="N", help="Kill N embedded agents in the middle of the first input.")
     ] = 0,
@@ -149,6 +164,7 @@ def infer(
         n=n,
         k=k,
         scheme=scheme,
+        plan=plan,
         transport=transport,
         top=top,
         labels=labels,
@@ -158,6 +174,7 @@ def infer(
         fallback=not no_fallback,
         trace=trace,
         check=check,
+        verify=verify,
         kill=kill,
         json=json,
         quiet=quiet,

@@ -18,6 +18,7 @@ from cocoi_cli.commands.infer import DEFAULT_AGENTS
 from cocoi_cli.commands.reading import Reader, open_model
 from cocoi_cli.commands.request import check_output_name, check_request
 from cocoi_cli.commands.saving import Saver
+from cocoi_cli.commands.way import choose_way
 from cocoi_cli.console import Console
 from cocoi_cli.errors import CocoiError, FailedError, UsageError
 from cocoi_cli.files import check_writable, write
@@ -40,12 +41,16 @@ if TYPE_CHECKING:
     from cocoi_cli.commands.infer import Request
     from cocoi_cli.commands.reading import InputTensors
     from cocoi_cli.commands.request import Source
+    from cocoi_cli.commands.way import Way
     from cocoi_cli.fleet.agents import Agents
     from cocoi_cli.model.network import LoadedModel
+    from cocoi_cli.planning.fleet_model import FleetModel
     from cocoi_cli.planning.plan import Plan
     from cocoi_cli.runtime.report import CheckReport, InferenceReport, Trace
 
 Tree = dict[str, Any]
+
+SPARES = 2  # answers more than needed: one detects that an agent errs, two tell which
 
 
 class CheckFailedError(FailedError):
@@ -67,7 +72,11 @@ class CheckFailedError(FailedError):
         )
 
 
-def run(request: Request, open_fleet: Callable[[str, int], Fleet], open_deployed: Callable[[Agents], Fleet]) -> int:
+def run(
+    request: Request,
+    open_fleet: Callable[[str, int], Fleet],
+    open_deployed: Callable[[Agents, FleetModel | None], Fleet],
+) -> int:
     """Carry out `cocoi infer`; returns the exit status.
 
     Args:
@@ -84,7 +93,8 @@ def run(request: Request, open_fleet: Callable[[str, int], Fleet], open_deployed
     if request.output is not None:
         check_output_name(request.output, len(names))
     model = open_model(request.model)
-    command = _Command(request, source, console, model, names)
+    way = choose_way(request, source, model, console)
+    command = _Command(request, source, console, model, names, way)
     if len(names) == 1:
         # The only input is read before the agents start: a refusal should not take seconds.
         command.first = command.reader.read(names[0])
@@ -92,9 +102,10 @@ def run(request: Request, open_fleet: Callable[[str, int], Fleet], open_deployed
     with ExitStack() as stack:
         progress = command.progress()
         with progress:
-            opened = (
-                open_fleet(request.scheme, source.embedded) if source.agents is None else open_deployed(source.agents)
-            )
+            if source.agents is None:
+                opened = open_fleet(way.scheme, source.embedded)
+            else:
+                opened = open_deployed(source.agents, way.model)
             fleet = stack.enter_context(opened)
         return command.run(fleet)
 
@@ -103,7 +114,7 @@ class _Command:
     """One `cocoi infer` after its options were found possible."""
 
     def __init__(
-        self, request: Request, source: Source, console: Console, model: LoadedModel, names: list[str]
+        self, request: Request, source: Source, console: Console, model: LoadedModel, names: list[str], way: Way
     ) -> None:
         self._request, self._source, self._console, self._model, self._names = request, source, console, model, names
         pictures = any(not is_array(name) for name in names)
@@ -120,7 +131,9 @@ class _Command:
         self._options = Options(
             n=request.n,
             k=request.k,
-            scheme=request.scheme,
+            scheme=way.scheme,
+            plan=way.plan,
+            verify=SPARES if request.verify else 0,
             transport=request.transport,
             deadline_s=request.deadline,
             fallback=request.fallback,

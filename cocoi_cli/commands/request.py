@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from cocoi_cli.codes.errors import UnknownSchemeError
-from cocoi_cli.codes.registry import schemes
+from cocoi_cli.codes.registry import schemes, traits
 from cocoi_cli.errors import UsageError
 from cocoi_cli.fleet.agents import usable_agents
 from cocoi_cli.fleet.inventory import exists, load, locate, select
-from cocoi_cli.planning.defaults import LOCAL
 from cocoi_cli.planning.errors import BadSizeError, TooFewAgentsError
+from cocoi_cli.planning.plan import LOCAL
 from cocoi_cli.runtime.addresses import AgentAddress
+from cocoi_cli.runtime.deciding import AUTO
 from cocoi_cli.runtime.options import BadOptionError
 
 if TYPE_CHECKING:
@@ -67,9 +68,10 @@ def check_request(request: Request, default_agents: int) -> Source:
             raise BadOptionError("--embedded", request.embedded, "a fleet has at least 1 agent")
         if request.fleet is not None:
             raise BadOptionError("--embedded", request.embedded, f"`--fleet {request.fleet}` names other agents")
-    if request.scheme != LOCAL and request.scheme not in schemes():
-        raise UnknownSchemeError(request.scheme, (LOCAL, *schemes()))
-    _check_code(request.n, request.k)
+    if request.scheme is not None and request.scheme not in (AUTO, LOCAL, *schemes()):
+        raise UnknownSchemeError(request.scheme, (AUTO, LOCAL, *schemes()))
+    _check_code(request)
+    _check_plan(request)
     if request.top < 1:
         raise BadOptionError("--top", request.top, "at least 1 class is shown")
     if not (math.isfinite(request.deadline) and request.deadline > 0):
@@ -86,6 +88,8 @@ def check_request(request: Request, default_agents: int) -> Source:
 
 
 def _embedded(request: Request, agents: int) -> Source:
+    if request.scheme == AUTO:
+        raise BadOptionError("--scheme", AUTO, "the planner needs a fleet that was measured, not embedded agents")
     _check_agents(request, agents)
     if request.kill > agents:
         raise BadOptionError("--kill", request.kill, f"the fleet has {agents} agents")
@@ -103,7 +107,8 @@ def _deployed(request: Request) -> Source:
 
 
 def _check_agents(request: Request, agents: int) -> None:
-    for symbol, asked in (("n", request.n), ("k", request.k)):
+    rateless = request.scheme is not None and request.scheme in schemes() and traits(request.scheme).rateless
+    for symbol, asked in (("n", request.n), ("k", None if rateless else request.k)):
         if asked is not None and asked > agents:
             raise TooFewAgentsError(asked=asked, live=agents, symbol=symbol)
 
@@ -130,10 +135,22 @@ def is_folder(output: str) -> bool:
     return Path(output).is_dir() or output.endswith("/") or not Path(output).suffix
 
 
-def _check_code(n: int | None, k: int | None) -> None:
+def _check_plan(request: Request) -> None:
+    """A plan says everything about the code; `auto` decides it."""
+    said = {"--scheme": request.scheme, "--n": request.n, "--k": request.k}
+    for option, value in said.items():
+        if request.plan is not None and value is not None:
+            raise BadOptionError(option, value, f"`--plan {request.plan}` decides that")
+        if request.scheme == AUTO and option != "--scheme" and value is not None:
+            raise BadOptionError(option, value, "with the scheme `auto` the planner decides that")
+
+
+def _check_code(request: Request) -> None:
+    n, k = request.n, request.k
     if n is not None and n < 1:
         raise BadSizeError(n=n, k=k, rule="`n` must be at least 1")
     if k is not None and k < 1:
         raise BadSizeError(n=n, k=k, rule="`k` must be at least 1")
-    if n is not None and k is not None and k > n:
+    rateless = request.scheme in schemes() and traits(request.scheme or "").rateless
+    if n is not None and k is not None and k > n and not rateless:
         raise BadSizeError(n=n, k=k, rule="`k` must not be above `n`")

@@ -46,7 +46,7 @@ class Devices:
 def devices(folders, fleet, monkeypatch) -> Devices:
     made = Devices(folders, fleet)
 
-    def open_deployed(agents):
+    def open_deployed(agents, model=None):
         made.opened.append(agents)
         return fleet
 
