@@ -43,6 +43,7 @@ OVERFLOWS = 1e30  # answers beyond it may honestly become infinite where they ar
 INDEPENDENT = 1e-9  # of the largest singular value
 UNEXPLAINED = 0.3  # of the syndrome that a single liar's column may leave
 RIVAL = 0.5  # of what the next best column leaves; above, either share may be the one
+PARALLEL = 1e-3  # what a column leaves that points the same way, such as that of the other of two copies
 LOUD = 0.5  # of the largest column of the syndrome: what locating looks at, where rounding matters least
 
 
@@ -177,7 +178,8 @@ def _locate(lines: _Lines, gram: Matrix) -> int | None:
     ]
     order = np.argsort(left_over)
     best, second = left_over[order[0]], left_over[order[1]]
-    return int(order[0]) if best <= UNEXPLAINED and best <= RIVAL * second else None
+    is_alone = best <= RIVAL * second and second > PARALLEL
+    return int(order[0]) if best <= UNEXPLAINED and is_alone else None
 
 
 def _left_over(columns: Matrix, gram: Matrix) -> float:

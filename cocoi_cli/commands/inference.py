@@ -249,6 +249,8 @@ class _Command:
             self._note_once(text)
         if report.check is not None:
             self._console.note(lines.check(report.check))
+        if report.verification is not None:
+            self._console.note(lines.verification(report.verification))
 
     def _failed(self, name: str, error: CocoiError) -> Tree:
         advice = hints.hint(error)

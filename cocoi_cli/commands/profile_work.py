@@ -21,7 +21,8 @@ from cocoi_cli.fleet.inventory import load, locate, select
 from cocoi_cli.fleet.profiler import Profiled, Settings, profile
 from cocoi_cli.planning.profile import DeviceProfile, Profile
 from cocoi_cli.planning.profile_file import BadProfileError, from_json, to_json
-from cocoi_cli.runtime.addresses import AgentAddress
+from cocoi_cli.runtime.addresses import Absentee, AgentAddress
+from cocoi_cli.runtime.link import LinkError
 from cocoi_cli.runtime.options import BadOptionError
 from cocoi_cli.views.agent_speeds import agent_document, agent_outcome, agents_table
 from cocoi_cli.views.device_progress import device_progress
@@ -80,19 +81,22 @@ def _through_agents(
 ) -> int:
     known, wanted = agents_of(inventory), {device.name for device in devices}
     addresses = [each for each in known.members if isinstance(each, AgentAddress) and each.id in wanted]
+    reasons = {each.id: each.reason for each in known.members if isinstance(each, Absentee)}
     if not addresses:
         raise NotDeployedError(inventory.path, len(devices))
     with device_progress(console, [address.id for address in addresses]) as progress:
-        results = asyncio.run(
-            measure(addresses, known.identity, made=made, rounds=rounds, on_stage=stages_of(progress))
-        )
-        for name, each in results.items():
+        found = asyncio.run(measure(addresses, known.identity, made=made, rounds=rounds, on_stage=stages_of(progress)))
+        for name, each in found.items():
             if isinstance(each, DeviceProfile):
                 progress.done(name, agent_outcome(each))
+    results = {
+        device.name: found.get(device.name) or LinkError(device.name, device.address, reasons[device.name])
+        for device in devices
+    }
     measured = {name: each for name, each in results.items() if isinstance(each, DeviceProfile)}
     if measured:
-        found = Profile(inventory.id, made, cocoi_agent.__version__, measured)
-        kept = _merged(found, path, inventory, console) if merge else found
+        new = Profile(inventory.id, made, cocoi_agent.__version__, measured)
+        kept = _merged(new, path, inventory, console) if merge else new
         write(str(path), to_json(kept).encode())
     if console.json:
         tree = documents(results, agent_document)

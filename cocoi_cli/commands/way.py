@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cocoi_cli.commands import modelled
+from cocoi_cli.errors import ConfigurationError
 from cocoi_cli.model.inputs import UnreadableFileError, reason
 from cocoi_cli.planning.plan_check import check
 from cocoi_cli.planning.plan_reading import read
@@ -54,10 +55,13 @@ def choose_way(request: Request, source: Source, model: LoadedModel, console: Co
         return Way(request.scheme or BY_RULE)
     try:
         known = modelled.modelled(modelled.Source(fleet=request.fleet))
-    except modelled.NoProfileError:
+    except ConfigurationError as error:
         if request.scheme == AUTO:
             raise
-        console.note("this fleet was not measured: every layer is coded; after `cocoi profile` the planner decides")
+        if isinstance(error, modelled.NoProfileError):
+            console.note("this fleet was not measured: every layer is coded; after `cocoi profile` the planner decides")
+        else:
+            console.warning(f"every layer is coded, as the planner cannot decide: {error.message}")
         return Way(BY_RULE)
     for text in known.warnings:
         console.warning(text)

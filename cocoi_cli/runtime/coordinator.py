@@ -62,7 +62,7 @@ from cocoi_cli.runtime.outputs import arrays_of
 from cocoi_cli.runtime.report import Verification
 from cocoi_cli.runtime.session import Session
 from cocoi_cli.runtime.timeline import Timeline
-from cocoi_cli.runtime.verifying import Checking, spare_code
+from cocoi_cli.runtime.verifying import Checking, spare_code, witnesses
 from cocoi_cli.runtime.whole_model import WholeModel
 from cocoi_cli.runtime.work import convolve_whole
 from cocoi_cli.runtime.working import begin_work
@@ -107,6 +107,7 @@ class Coordinator:
         self._links: dict[str, Link] = {}
         self._session = Session(())
         self._causes: dict[str, str] = {}  # why each lost agent was lost
+        self._distrusted: set[str] = set()
         self._untold: list[str] = []  # losses between inferences, for the next one's warnings
         self._inference: Inference | None = None
         self._active: ActiveStage | None = None
@@ -131,15 +132,21 @@ class Coordinator:
         """Begin anew with the links as they are, remembering neither slow agents nor those that are busy."""
         living = self.living
         self._session = Session(tuple(self._links), depth=self._depth)
-        for agent in self._links:
+        for agent in (*self._links, HOST):  # the host may still compute a share of before
             if agent not in living:
                 self._session.handle(AgentLost(agent), self._clock())
 
     def distrust(self, agent: str, cause: str) -> None:
-        """Have nothing to do with an agent any more."""
-        if agent in self._links and agent in self._session.living:
-            self._causes[agent] = cause
+        """Have nothing to do with an agent any more, not even when it comes back."""
+        self._distrusted.add(agent)
+        self._causes[agent] = cause
+        if agent in self._session.living:
             self._feed(AgentLost(agent))
+
+    @property
+    def distrusted(self) -> frozenset[str]:
+        """Agents that are not to be asked again."""
+        return frozenset(self._distrusted)
 
     def homes(self, order: Sequence[str]) -> tuple[str, ...]:
         """The agents that can be given work, those that `order` names first; share `i` is at home at the i-th."""
@@ -180,8 +187,9 @@ class Coordinator:
         try:
             tensors = await self._run_stages(inference)
             latency = self._clock() - start
-            inference.give_up_leftovers()
+            deadline.cancel()
             verification = await self._verify(inference) if job.verify else None
+            inference.give_up_leftovers()
             return replace(self._outcome(inference, tensors, latency), verification=verification)
         finally:
             deadline.cancel()
@@ -314,30 +322,57 @@ class Coordinator:
             self._active = None
 
     async def _verify(self, inference: Inference) -> Verification:
-        """Have spare shares of every stage computed, and see whether they agree with the answers that were used."""
-        start, spares = self._clock(), inference.job.verify
-        checked = unchecked = inconsistent = 0
-        suspects: Counter[str] = Counter()
-        for kept in inference.kept:
-            stage, homes = kept.active, kept.homes
-            inference.evidence = kept.evidence
-            group, checking = next(self._groups), Checking(stage.work, kept.evidence)
-            words = []
-            for strip in range(stage.work.strips):
-                given = tuple(kept.evidence[strip].answers) if strip in kept.evidence else ()
-                code = spare_code(stage.work.code, frozenset(given), homes, self._session.living, spares)
-                requests = frozenset({inference.request})
-                words.append(
-                    Codeword(next(self._codewords), group, strip, stage.work.strips, code, homes, requests, given=given)
+        """Have spare shares of every stage computed, and see whether they agree with the answers that were used.
+
+        It has as much time as the inference had; what is not confirmed by then stays unchecked.
+        """
+        start, limit = self._clock(), inference.job.deadline_s
+        inference.ends_at = start + limit
+        stages = [(kept, Checking(kept.active.work, kept.evidence)) for kept in inference.kept]
+        if not inference.overdue:
+            try:
+                async with asyncio.timeout(limit):
+                    for kept, checking in stages:
+                        await self._check(inference, kept, checking)
+            except TimeoutError:
+                self._withdraw(inference)
+        checks = [checking for _, checking in stages]
+        suspects = sum((checking.suspects for checking in checks), Counter[str]())
+        checked = sum(checking.checked for checking in checks)
+        return Verification(
+            codewords=checked,
+            unchecked=sum(checking.strips for checking in checks) - checked,
+            inconsistent=sum(checking.inconsistent for checking in checks),
+            suspects=dict(suspects),
+            seconds=self._clock() - start,
+        )
+
+    async def _check(self, inference: Inference, kept: KeptStage, checking: Checking) -> None:
+        """Have the strips of a stage that is over confirmed, those that agents had a part in."""
+        stage, spares = kept.active, inference.job.verify
+        others = (*self._links, *((HOST,) if HOST in kept.homes else ()))
+        living = tuple(agent for agent in others if agent in self._session.living)
+        group, numbers = next(self._groups), [next(self._codewords) for _ in range(checking.strips)]
+        words = []
+        for strip, evidence in sorted(kept.evidence.items()):
+            given = tuple(evidence.answers)
+            givers = witnesses(checking.code, evidence, kept.homes, living)
+            words.append(
+                Codeword(
+                    id=numbers[strip],
+                    group=group,
+                    order=strip,
+                    strips=checking.strips,
+                    code=spare_code(checking.code, given, givers, spares),
+                    homes=givers,
+                    requests=frozenset({inference.request}),
+                    given=given,
                 )
-                enough = given and code.target > stage.work.code.needed
-                checked, unchecked = checked + bool(enough), unchecked + (not enough)
+            )
+        inference.evidence = kept.evidence
+        if words:
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            active = ActiveStage(stage.index, -1, checking, stage.programs, words[0].id, done)
-            await self._play(active, tuple(words))
-            inconsistent += checking.inconsistent
-            suspects.update(checking.suspects)
-        return Verification(checked, unchecked, inconsistent, dict(suspects), self._clock() - start)
+            await self._play(ActiveStage(stage.index, None, checking, stage.programs, numbers[0], done), tuple(words))
 
     # --- the host's own shares --------------------------------------------------------
 
@@ -357,16 +392,20 @@ class Coordinator:
         else:
             self._feed(StripArrived(HOST, codeword, share))
 
-    def host_failed(self, error: BaseException) -> None:
-        """The host could not compute a share that it was given."""
-        if self._active is not None and not self._active.done.done():
-            self._active.done.set_exception(error)
+    def host_failed(self, codeword: int, share: int, error: BaseException) -> None:
+        """The host could not compute a share that it was given: a stage that wants it fails; see `host_share.Owner`."""
+        inference, active = self._inference, self._active
+        sent = inference.sent.pop((HOST, codeword, share), None) if inference is not None else None
+        wanted = active is not None and sent is not None and sent.work is active.work
+        if active is not None and wanted and not active.done.done():
+            active.done.set_exception(error)
+        self._feed(StripFailed(HOST, codeword, share, "failed"))
 
     # --- events in ------------------------------------------------------------------
 
     def answered(self, link: Link, answer: Answer, tensors: Sequence[AnyArray]) -> None:
         """An agent answered a share; the links call this."""
-        if self.whole.take(answer, tensors):
+        if self.whole.take(link.id, answer, tensors):
             return
         inference = self._inference
         sent = inference.sent.pop((link.id, answer.codeword, answer.part), None) if inference is not None else None
@@ -386,8 +425,10 @@ class Coordinator:
 
     def lost(self, link: Link, cause: str) -> None:
         """A link broke; the links call this."""
-        self._causes[link.id] = cause
         self.whole.lost(link.id, cause)
+        if link.id in self._distrusted:  # it is out already, for another reason
+            return
+        self._causes[link.id] = cause
         inference, text = self._inference, f"{link.id} was lost: {cause}"
         if inference is None:
             self._untold.append(text)
@@ -490,12 +531,13 @@ class Coordinator:
         if active.work.decode(strip, instruction.shares, self._kernels):
             inference.timeline.host("decode", start, self._clock(), stage=active.work.name, strip=strip)
         active.decoded += 1
-        if inference.progress is not None:
+        if inference.progress is not None and active.number is not None:
             inference.progress.strip_done(active.index, active.decoded, active.work.strips)
 
     def _compute(self, instruction: ComputeLocally) -> None:
         inference, active = self._expect()
-        inference.host_steps_in(active.work.name)
+        if active.number is not None:
+            inference.host_steps_in(active.work.name)
         task = asyncio.get_running_loop().create_task(self._compute_on_host(inference, active, instruction))
         inference.threads.add(task)
         task.add_done_callback(inference.threads.discard)
@@ -512,6 +554,7 @@ class Coordinator:
         inference.timeline.host("local", start, self._clock(), stage=work.name, strip=strip)
         for share, answer in zip(instruction.shares, answers, strict=True):
             if not work.has(strip, share):
+                inference.remember(HOST, strip, share, answer, 1.0)
                 work.accept(strip, share, answer, 1.0)
                 work.counts.host += 1
         self._feed(HostComputed(instruction.codeword, instruction.shares))
@@ -537,7 +580,7 @@ class Coordinator:
         asyncio.get_running_loop().call_later(VERDICT_S, self._give_verdict, inference, active, instruction)
 
     def _give_verdict(self, inference: Inference, active: ActiveStage, instruction: RequestFailed) -> None:
-        answering = instruction.answering if instruction.overdue else len(self._session.living)
+        answering = instruction.answering if instruction.overdue else len(self.living)
         error: NoAgentsError | DeadlineError | CannotDecodeError
         if min(answering, instruction.answering) == 0:
             error = NoAgentsError(instruction.needed)
@@ -562,7 +605,7 @@ class Coordinator:
 
     def _first_answer(self) -> None:
         inference, active = self._inference, self._active
-        if inference is None or active is None or active.answered:
+        if inference is None or active is None or active.answered or active.number is None:
             return
         active.answered = True
         if inference.job.on_first_strip is not None:
@@ -573,10 +616,14 @@ class Coordinator:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._withdraw(inference)
+        self._inference = None
+
+    def _withdraw(self, inference: Inference) -> None:
+        """Want nothing more of what agents still compute for an inference."""
         for instruction in self._session.handle(RequestCancelled(inference.request), self._clock()):
             if isinstance(instruction, CancelWork):
                 self._skip(instruction.agent, instruction.codeword, instruction.share)
-        self._inference = None
 
     def _outcome(self, inference: Inference, tensors: Mapping[str, AnyArray], latency_s: float) -> Outcome:
         return Outcome(

@@ -40,7 +40,7 @@ class Decider:
     def __init__(self, model: FleetModel | None) -> None:
         """Decide by what is known of the fleet; None where nothing was measured."""
         self._model = model
-        self._kept: dict[tuple[object, ...], Plan] = {}
+        self._kept: dict[tuple[object, ...], tuple[Plan, frozenset[str]]] = {}  # plans, and the devices they are for
 
     def decide(
         self,
@@ -66,8 +66,9 @@ class Decider:
             NoProfileError: The planner is asked for and nothing was measured.
         """
         if options.plan is not None:
-            check_plan(options.plan, prepared.layers, segments(), len(living))
-            return options.plan
+            # Where the host may step in, it also may where nobody is up from the start.
+            check_plan(options.plan, prepared.layers, segments(), None if options.fallback else len(living))
+            return options.plan if living else options.plan.all_local("no agent is live")
         if options.scheme == AUTO:
             return self._planned(prepared, segments, options, living, alone_s)
         plan = default_plan(
@@ -96,20 +97,20 @@ class Decider:
         if not living and not options.fallback:
             raise NoAgentsError(1)
         key = (prepared.model.sha256, *sorted(prepared.input_shapes.items()), options.transport, options.host)
+        # Devices that were not measured are nothing to plan with; they take shares that nobody else has.
+        known = tuple(device for device in self._model.devices if device.name in living)
+        names = frozenset(device.name for device in known)
         kept = self._kept.get(key)
-        if kept is None or not _enough(kept, living):
-            known = tuple(device for device in self._model.devices if device.name in living)
+        if kept is None or not _enough(*kept, names):
             request = Request(transport=options.transport, host=options.host, alone_s=alone_s)
-            kept = make_plan(prepared.layers, segments(), replace(self._model, devices=known), request)
-            self._kept[key] = kept
-        return kept
+            made = make_plan(prepared.layers, segments(), replace(self._model, devices=known), request)
+            kept = self._kept[key] = made, names
+        return kept[0]
 
 
-def _enough(plan: Plan, living: Sequence[str]) -> bool:
-    """Whether a plan still suits the agents that live: one more than it needs, and none that it does not know."""
-    if plan.is_local and len(living) <= len(plan.agents):
-        return True
-    if not set(living) <= set(plan.agents):
+def _enough(plan: Plan, planned: frozenset[str], living: frozenset[str]) -> bool:
+    """Whether a plan still suits the devices that live: one more than it needs, and none that it does not know."""
+    if not living <= planned:
         return False
     needed = max((layer.k - layer.host for layer in plan.layers if layer.distributed), default=1)
-    return len(living) > needed or len(living) == len(plan.agents)
+    return plan.is_local or living == planned or len(living) > needed

@@ -149,7 +149,7 @@ class Engine:
     ) -> InferenceReport:
         """Run one inference; see `Fleet.infer`."""
         check_tensors(model, tensors, name or model.name)
-        self._welcome_back()
+        await self._welcome_back()
         if options.forget:
             self._coordinator.forget()
         warnings = self._greet(progress, options)
@@ -200,12 +200,15 @@ class Engine:
         With one spare answer nobody knows who errs: then the host computes alone.
         """
         warnings: list[str] = []
+        liars: list[str] = []
         found: Verification | None = None
         while True:
             outcome = await self._run(plan, tensors, options, progress, observe)
             verification = outcome.verification
             if verification is None or verification.passed:
                 shown = found if verification is None else verification
+                if shown is not None:
+                    shown = replace(shown, distrusted=tuple(liars))
                 return replace(outcome, warnings=(*warnings, *outcome.warnings), verification=shown)
             found, liar = verification, verification.liar
             options = replace(options, kill=0)
@@ -215,6 +218,7 @@ class Engine:
             else:
                 cause = f"its answers contradict those of the others in {found.suspects[liar]} strips"
                 self._coordinator.distrust(liar, cause)
+                liars.append(liar)
                 text = f"{liar} is not used any more: {cause}; what it had a part in is computed again"
             warnings.append(text)
             if progress is not None:
@@ -322,16 +326,23 @@ class Engine:
                 progress.warning(text)
         return warnings
 
-    def _welcome_back(self) -> None:
+    async def _welcome_back(self) -> None:
         """Take in agents that have come back, and go on asking for those that have not."""
         if self._returning is None:
             return
+        distrusted = self._coordinator.distrusted
         for link in self._returning.returned():
-            link.share_port(len(self._returning.addresses))
-            self._coordinator.join(link)
-            self._links = (*(each for each in self._links if each.id != link.id), link)
-            self._absent = tuple(absent for absent in self._absent if absent.id != link.id)
-        self._returning.seek(self._coordinator.living)
+            replaced = [each for each in self._links if each.id == link.id]
+            if link.id in distrusted:
+                replaced = [link]
+            else:
+                link.share_port(len(self._returning.addresses))
+                self._coordinator.join(link)
+                self._links = (*(each for each in self._links if each.id != link.id), link)
+                self._absent = tuple(absent for absent in self._absent if absent.id != link.id)
+            for each in replaced:
+                await each.aclose()
+        self._returning.seek({*self._coordinator.living, *distrusted})
 
     def _decide(self, prepared: Prepared, options: Options, alone_s: float | None) -> Plan:
         """The plan for the agents that are up; a refusal is told who is missing."""

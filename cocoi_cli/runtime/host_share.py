@@ -30,7 +30,7 @@ class Owner(Protocol):
     def host_answered(self, codeword: int, share: int, answer: AnyArray | None, started_s: float) -> None:
         """A share is computed; None where it was dropped before it was begun."""
 
-    def host_failed(self, error: BaseException) -> None:
+    def host_failed(self, codeword: int, share: int, error: BaseException) -> None:
         """ONNX Runtime failed on the host."""
 
 
@@ -77,7 +77,7 @@ class HostShare:
             return
         error = future.exception()
         if error is not None:
-            self._owner.host_failed(error)
+            self._owner.host_failed(codeword, share, error)
         else:
             computed = future.result()
             self._owner.host_answered(codeword, share, computed.answer, computed.started_s)

@@ -135,7 +135,7 @@ class ActiveStage:
 
     Attributes:
         index: Of the stage in the network.
-        number: Of the stage among the conv stages.
+        number: Of the stage among the distributed stages; None where it is over and only verified.
         work: Its arrays.
         programs: Ids of the programs that compute its shares, by variant.
         first: Number of its first codeword; the others follow without gaps.
@@ -145,7 +145,7 @@ class ActiveStage:
     """
 
     index: int
-    number: int
+    number: int | None
     work: Work
     programs: Sequence[str]
     first: int
@@ -288,7 +288,7 @@ class Inference:
             tally.late += 1
             counts.late += 1
             return "late"
-        self.remember(agent, sent, answer.part, tensors[0], answer.tensors[0].scale)
+        self.remember(agent, sent.strip, answer.part, tensors[0], answer.tensors[0].scale)
         work.accept(sent.strip, answer.part, tensors[0], answer.tensors[0].scale)
         tally.used += 1
         counts.arrived += 1
@@ -303,17 +303,18 @@ class Inference:
             tally.late += 1
             work.counts.late += 1
             return
-        self.remember(host, sent, share, answer, 1.0)
+        self.remember(host, sent.strip, share, answer, 1.0)
         work.accept(sent.strip, share, answer, 1.0)
         tally.used += 1
         work.counts.arrived += 1
 
-    def remember(self, agent: str, sent: SentShare, share: int, answer: AnyArray, scale: float) -> None:
+    def remember(self, agent: str, strip: int, share: int, answer: AnyArray, scale: float) -> None:
         """Keep a copy of an answer, and who gave it, where it will have to stand against others."""
         if self.job.verify:
-            evidence = self.evidence.setdefault(sent.strip, Evidence())
+            evidence = self.evidence.setdefault(strip, Evidence())
             evidence.agents[share] = agent
-            evidence.answers[share] = np.multiply(answer, np.float32(scale), dtype=np.float32)
+            with np.errstate(over="ignore"):  # the sum itself is beyond float32 then
+                evidence.answers[share] = np.multiply(answer, np.float32(scale), dtype=np.float32)
 
     def lose(self, agent: str) -> None:
         """Count the shares that a lost agent held."""

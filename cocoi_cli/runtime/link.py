@@ -340,13 +340,16 @@ class AgentLink:
         self._held_back.append((message, (x,)))
         self._release()
 
-    def send_model(self, codeword: int, program: str, tensors: Mapping[str, AnyArray]) -> None:
+    def send_model(self, codeword: int, program: str, tensors: Mapping[str, AnyArray]) -> int:
         """Have a whole model run once; the answer comes to the owner as part 0, its outputs as they are.
 
         Args:
             codeword: Repeated in the answer.
             program: Id of a prepared program.
             tensors: Its inputs by name; must not change until the answer has come or the link is lost.
+
+        Returns:
+            The number of the run, repeated in the answer.
         """
         run = self._next
         self._next += 1
@@ -355,6 +358,7 @@ class AgentLink:
         described = tuple(describe(name, array) for name, array in arrays.items())
         self._held_back.append((Run(run, 0, codeword, program, described), tuple(arrays.values())))
         self._release()
+        return run
 
     def skip(self, codeword: int, share: int) -> None:
         """Ask the agent to drop a share that it has not begun; the answer still comes."""

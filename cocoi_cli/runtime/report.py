@@ -138,11 +138,12 @@ class Verification:
     """What came of checking one inference.
 
     Attributes:
-        codewords: That were checked.
-        unchecked: That had no spare answer.
+        codewords: That were checked: every answer that was used had a spare one to stand against.
+        unchecked: That were not: there was none, or none in time.
         inconsistent: Whose answers contradict each other.
         suspects: Agent to the number of codewords in which it stands against the others.
         seconds: That it took, after the answer.
+        distrusted: Agents that stood against the others when the inference was run before this; it was run without.
     """
 
     codewords: int
@@ -150,6 +151,7 @@ class Verification:
     inconsistent: int
     suspects: Mapping[str, int]
     seconds: float
+    distrusted: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -6,11 +6,11 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from cocoi_cli.runtime.connecting import open_living
+from cocoi_cli.runtime.connecting import BadKeysError, open_living
 from cocoi_cli.runtime.link import AgentLink
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from cocoi_cli.runtime.addresses import AgentAddress
     from cocoi_cli.runtime.deployed import DeployedFleet
@@ -23,9 +23,9 @@ LONGEST_WAIT_S: Final = 30.0
 class Returning:
     """Asks missing agents again, in the background, ever more seldom."""
 
-    def __init__(self, fleet: DeployedFleet, owner: LinkOwner) -> None:
-        """Nobody is asked yet; links that open belong to `owner`."""
-        self._fleet, self._owner = fleet, owner
+    def __init__(self, fleet: DeployedFleet, owner: LinkOwner, clock: Callable[[], float] = time.monotonic) -> None:
+        """Nobody is asked yet; links that open belong to `owner`. The clock gives monotonic seconds."""
+        self._fleet, self._owner, self._clock = fleet, owner, clock
         self._tasks: dict[str, asyncio.Task[AgentLink | None]] = {}
         self._next: dict[str, tuple[float, float]] = {}  # agent -> when to ask again, and how long to wait after that
 
@@ -34,12 +34,12 @@ class Returning:
         """Of all agents of the fleet, missing or not."""
         return self._fleet.addresses
 
-    def seek(self, living: Collection[str]) -> None:
-        """Begin to ask those that are missing, where it is time to."""
-        now = time.monotonic()
+    def seek(self, known: Collection[str]) -> None:
+        """Begin to ask those that are missing, where it is time to; `known` are those that are not to be asked."""
+        now = self._clock()
         for address in self._fleet.addresses:
             agent = address.id
-            if agent in living:
+            if agent in known:
                 self._next.pop(agent, None)
                 continue
             moment, wait = self._next.setdefault(agent, (now + FIRST_WAIT_S, FIRST_WAIT_S))
@@ -65,5 +65,8 @@ class Returning:
     async def _ask(self, agent: str) -> AgentLink | None:
         link = AgentLink(agent, self._owner)
         address = next(address for address in self._fleet.addresses if address.id == agent)
-        failures = await open_living([link], [address], self._fleet.identity)
+        try:
+            failures = await open_living([link], [address], self._fleet.identity)
+        except BadKeysError:  # the host's keys were taken away meanwhile: the agents that are there do without
+            return None
         return None if failures else link

@@ -4,7 +4,7 @@ This happens after the last stage, so it adds nothing to the latency, though the
 held until it has passed. Every codeword of
 every stage is completed to a few answers more than its code needs, from agents that have
 not answered it, and its parity syndrome is taken (`codes.syndrome`): one spare tells that
-something is wrong, two tell who.
+something is wrong, two tell who. Of copies each needs others of its own piece.
 
 Source: docs/methods.md, "Integrity".
 """
@@ -17,27 +17,35 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cocoi_cli.codes.copies import CopyCode
 from cocoi_cli.codes.syndrome import check
+from cocoi_cli.runtime.host_share import HOST
+from cocoi_cli.runtime.works import Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence, Set
+    from collections.abc import Collection, Mapping, Sequence, Set
 
     from cocoi_cli.codes.code import Array, Code, Decoded
+    from cocoi_cli.codes.syndrome import Finding
     from cocoi_cli.runtime.host import Kernels
     from cocoi_cli.runtime.report import AnyArray
-    from cocoi_cli.runtime.works import Counts, Outgoing, Work
+    from cocoi_cli.runtime.works import Outgoing, Work
 
 
 @dataclass(frozen=True, slots=True)
 class SpareCode:
-    """A code that is content only with `target` distinct answers, to whatever shares.
+    """A code that is content only with `target` distinct answers.
 
     Attributes:
         inner: The code of the stage.
-        target: Answers that are waited for.
+        shares: How many there are; of a rateless code those that have a giver.
+        asked: Shares that may be asked for.
+        target: Answers that are waited for, those included that are there from the start.
     """
 
     inner: Code
+    shares: int
+    asked: frozenset[int]
     target: int
 
     @property
@@ -49,11 +57,6 @@ class SpareCode:
     def pieces(self) -> int:
         """As the inner code's."""
         return self.inner.pieces
-
-    @property
-    def shares(self) -> int | None:
-        """As the inner code's."""
-        return self.inner.shares
 
     @property
     def needed(self) -> int:
@@ -92,7 +95,7 @@ class SpareCode:
 
     def useful(self, share: int, arrived: Set[int]) -> bool:
         """Whether one more answer is wanted, and this is one."""
-        return share not in arrived and not self.ready(arrived)
+        return share in self.asked and share not in arrived and not self.ready(arrived)
 
     def deficit(self, arrived: Set[int]) -> int:
         """Answers short of the target."""
@@ -104,18 +107,11 @@ class SpareCode:
 
     def completing(self, have: Set[int]) -> tuple[int, ...]:
         """Shares that the host computes in place of agents that are gone."""
-        shares = self.inner.shares or 0
-        return tuple(share for share in range(shares) if share not in have)[: self.deficit(have)]
+        return tuple(sorted(self.asked - have))[: self.deficit(have)]
 
     def decode(self, arrived: Sequence[int], answers: Array, out: Array | None = None) -> Decoded:
         """As the inner code does; nothing here is decoded twice."""
         return self.inner.decode(arrived, answers, out)
-
-
-def spare_code(code: Code, given: Set[int], homes: Sequence[str], living: Set[str], spares: int) -> SpareCode:
-    """How many answers to wait for: those needed and the spares, or what living agents can give if that is less."""
-    possible = {share for share, agent in enumerate(homes) if agent in living and share < (code.shares or 0)}
-    return SpareCode(code, min(max(code.needed, len(given)) + spares, len(possible | given)))
 
 
 @dataclass(slots=True)
@@ -124,6 +120,58 @@ class Evidence:
 
     answers: dict[int, Array] = field(default_factory=dict)
     agents: dict[int, str] = field(default_factory=dict)
+
+
+def witnesses(code: Code, kept: Evidence, homes: Sequence[str], living: Sequence[str]) -> tuple[str, ...]:
+    """Who is to give each share that a strip may have beside those that it was decoded from.
+
+    Only agents that have said nothing about the strip: two answers of one agent do not confirm each other. Each keeps
+    its own share; one that has none, or whose share another has given, takes what is nobody's, if shares can move. Of a
+    rateless code each agent gives one more, and who has given least comes first.
+
+    Args:
+        code: Of the stage.
+        kept: The answers that are there.
+        homes: Agents of the stage; share `i` is at home at `homes[i]`.
+        living: Agents that can be given work, in order.
+
+    Returns:
+        One agent per share; empty for nobody.
+    """
+    if code.shares is None:
+        times = Counter(kept.agents.values())
+        fresh = max((code.pieces, *(share + 1 for share in kept.answers)))
+        return ("",) * fresh + tuple(sorted(living, key=lambda agent: times[agent]))
+    said = set(kept.agents.values())
+    free = [agent for agent in dict.fromkeys((*homes, *living)) if agent in living and agent not in said]
+    open_shares = [share for share in range(code.shares) if share not in kept.answers]
+    givers = {share: homes[share] for share in open_shares if share < len(homes) and homes[share] in free}
+    idle = [agent for agent in free if agent not in givers.values()] if code.movable else []
+    for share in open_shares:
+        if share not in givers and idle:
+            givers[share] = idle.pop(0)
+    return tuple(givers.get(share, "") for share in range(code.shares))
+
+
+def spare_code(code: Code, given: Collection[int], givers: Sequence[str], spares: int) -> SpareCode:
+    """How many answers to wait for: those that are there and the spares, or what agents can give if that is less.
+
+    Args:
+        code: Of the stage.
+        given: Shares that are answered.
+        givers: From `witnesses`.
+        spares: Answers to ask for beyond; of copies so many of each piece.
+    """
+    possible = [share for share, agent in enumerate(givers) if agent]
+    if isinstance(code, CopyCode):
+        copies: dict[int, list[int]] = {}
+        for share in possible:
+            copies.setdefault(code.piece_of(share), []).append(share)
+        possible = [share for shares in copies.values() for share in shares[:spares]]
+        spares = len(possible)
+    elif code.shares is None:
+        possible = possible[:spares]
+    return SpareCode(code, len(givers), frozenset(possible), len(given) + min(spares, len(possible)))
 
 
 class Checking:
@@ -138,8 +186,9 @@ class Checking:
         """
         self._work, self._evidence = work, evidence
         self.code = work.code
+        self.counts = Counts()  # of its own: the table of stages is about the answer
         self._magnitude = work.magnitude
-        self.inconsistent = 0
+        self.checked = self.inconsistent = 0
         self.suspects: Counter[str] = Counter()
         self._open = set(evidence)
 
@@ -172,11 +221,6 @@ class Checking:
     def reason(self) -> str:
         """Of the stage."""
         return self._work.reason
-
-    @property
-    def counts(self) -> Counts:
-        """Of the stage: answers that come for the check count as late there."""
-        return self._work.counts
 
     @property
     def strips(self) -> int:
@@ -217,13 +261,30 @@ class Checking:
         """Check a strip: its answers must agree."""
         self._open.discard(strip)
         kept = self._evidence[strip]
-        answers = self._work.arranged(np.stack([kept.answers[share] for share in shares]))
-        finding = check(self._work.code, shares, answers, self._work.rounding, magnitude=self._magnitude)
+        finding = self._look(kept, shares)
+        self.checked += _is_confirmed(self.code, kept, shares, finding)
         if not finding.consistent:
             self.inconsistent += 1
-            if finding.suspect_share is not None and finding.suspect_share in kept.agents:
-                self.suspects[kept.agents[finding.suspect_share]] += 1
+            suspect = self._suspect(kept, shares, finding)
+            if suspect is not None:
+                self.suspects[suspect] += 1
         return False
+
+    def _look(self, kept: Evidence, shares: Sequence[int]) -> Finding:
+        answers = self._work.arranged(np.stack([kept.answers[share] for share in shares]))
+        return check(self.code, shares, answers, self._work.rounding, magnitude=self._magnitude)
+
+    def _suspect(self, kept: Evidence, shares: Sequence[int], finding: Finding) -> str | None:
+        """The agent that stands against the others; what is found takes each answer for that of another agent."""
+        first: dict[str, int] = {}
+        for share in shares:
+            first.setdefault(kept.agents[share], share)
+        if len(first) < len(shares):
+            finding = self._look(kept, tuple(first.values()))
+        if finding.suspect_share is None:
+            return None
+        agent = kept.agents[finding.suspect_share]
+        return None if agent == HOST else agent  # then there are several liars
 
     def arranged(self, answers: Array) -> Array:
         """As in the stage."""
@@ -240,3 +301,13 @@ class Checking:
     def hand_over(self) -> AnyArray:
         """There is no output: the stage gave its own."""
         return np.empty(0, np.float32)
+
+
+def _is_confirmed(code: Code, kept: Evidence, shares: Sequence[int], finding: Finding) -> bool:
+    """Whether every answer to a strip had another to stand against."""
+    if not isinstance(code, CopyCode):
+        return finding.spares > 0
+    givers: dict[int, set[str]] = {}
+    for share in shares:
+        givers.setdefault(code.piece_of(share), set()).add(kept.agents[share])
+    return all(len(agents) > 1 for agents in givers.values())

@@ -34,6 +34,7 @@ class WholeModel:
     def __init__(self) -> None:
         """Nothing runs."""
         self._answer: asyncio.Future[tuple[Answer, Sequence[AnyArray]]] | None = None
+        self._expected: tuple[str, int] | None = None  # the agent that is asked, and the number of the run
         self._programs: dict[str, tuple[Program, bytes]] = {}
 
     async def run(
@@ -57,30 +58,32 @@ class WholeModel:
         await link.prepare((program,), {program.graph: data})
         self._answer = asyncio.get_running_loop().create_future()
         start = time.monotonic()
-        link.send_model(CODEWORD, program.id, tensors)
+        self._expected = link.id, link.send_model(CODEWORD, program.id, tensors)
         try:
             async with asyncio.timeout(deadline_s):
                 answer, arrays = await self._answer
         except TimeoutError:
+            link.skip(CODEWORD, 0)
             raise LinkError(link.id, link.id, f"no answer within {deadline_s:g} s") from None
         finally:
-            self._answer = None
+            self._answer = self._expected = None
         if answer.status is not Status.DONE:
             raise LinkError(link.id, link.id, f"{answer.message or answer.status.value} (`{answer.code}`)")
         outputs = {spec.name: array for spec, array in zip(answer.tensors, arrays, strict=True)}
         return outputs, time.monotonic() - start
 
-    def take(self, answer: Answer, tensors: Sequence[AnyArray]) -> bool:
-        """Whether an answer was for this object."""
+    def take(self, agent: str, answer: Answer, tensors: Sequence[AnyArray]) -> bool:
+        """Whether an answer was for this object; one that was given up before is dropped."""
         if answer.codeword != CODEWORD:
             return False
-        if self._answer is not None and not self._answer.done():
+        if self._answer is not None and not self._answer.done() and (agent, answer.run) == self._expected:
             self._answer.set_result((answer, tensors))
         return True
 
     def lost(self, agent: str, cause: str) -> None:
-        """The agent is gone."""
-        if self._answer is not None and not self._answer.done():
+        """An agent is gone."""
+        asked = self._expected is not None and self._expected[0] == agent
+        if asked and self._answer is not None and not self._answer.done():
             self._answer.set_exception(LinkError(agent, agent, cause))
 
     def _program(self, model: LoadedModel) -> tuple[Program, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -63,6 +64,8 @@ def inference_document(
         document["max_rel_error"] = report.check.max_rel_error
         document["top1_equal"] = report.check.top1_equal
         document["check"] = report.check
+    if report.verification is not None:
+        document["verification"] = {"passed": report.verification.passed, **asdict(report.verification)}
     return dict(plain(document))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cocoi_cli.planning.plan import Plan
-    from cocoi_cli.runtime.report import CheckReport, InferenceReport
+    from cocoi_cli.runtime.report import CheckReport, InferenceReport, Verification
 
 
 def seconds(value: float) -> str:
@@ -59,6 +59,18 @@ def check(report: CheckReport) -> str:
     text = f"largest relative difference from plain ONNX Runtime {small(report.max_rel_error)}"
     verdict = {None: "", True: ", top-1 equal", False: ", top-1 differs"}[report.top1_equal]
     return f"{text}\n(tolerance {small(report.tolerance)}){verdict}"
+
+
+def verification(found: Verification) -> str:
+    """Whether the answers of agents agree with each other, as far as there were spare ones."""
+    strips = found.codewords + found.unchecked
+    if not found.codewords:
+        return f"verification: nothing could be checked, {plural(strips, 'strip')} had no spare answer"
+    text = f"the answers to {plural(found.codewords, 'strip')} agree"
+    if found.inconsistent:
+        text = f"the answers to {found.inconsistent} of {plural(found.codewords, 'strip')} contradict each other"
+    rest = f"; {found.unchecked} had no spare answer" if found.unchecked else ""
+    return f"verification: {text}{rest}"
 
 
 def small(value: float) -> str:

@@ -16,7 +16,7 @@ from PIL import Image
 from cocoi_cli import __main__
 from cocoi_cli.commands import infer
 from cocoi_cli.planning.plan import ConvPlan, Plan
-from cocoi_cli.runtime.report import AgentReport, CheckReport, InferenceReport, Span, StageReport, Trace
+from cocoi_cli.runtime.report import AgentReport, CheckReport, InferenceReport, Span, StageReport, Trace, Verification
 
 STAGES = (
     StageReport("local 1", "local", "local", 0, 0, 0, "", 0.0004, 0, 0, 0, 0, 0, 1.0, 0, 0),
@@ -76,6 +76,7 @@ class FakeFleet:
     calls: list[dict] = field(default_factory=list)
     fail_on: dict[str, Exception] = field(default_factory=dict)
     check: CheckReport = field(default_factory=lambda: CheckReport(3.1e-4, 1e-2, True, True, {"logits": 3.1e-4}))
+    verification: Verification = field(default_factory=lambda: Verification(9, 0, 0, {}, 0.004))
     warnings: tuple[str, ...] = ()
     closed: bool = False
 
@@ -111,6 +112,7 @@ class FakeFleet:
             warnings=self.warnings,
             check=self.check if options.check else None,
             trace=replace(TRACE) if options.trace else None,
+            verification=self.verification if options.verify else None,
         )
 
 

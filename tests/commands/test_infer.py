@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from cocoi_cli.errors import FleetError
-from cocoi_cli.runtime.report import CheckReport
+from cocoi_cli.runtime.report import CheckReport, Verification
 
 HUMAN = """\
 red.png
@@ -109,6 +109,30 @@ def test_the_document_of_one_input_has_the_documented_fields(cocoi, fleet, signs
     assert {"id", "used", "late", "cancelled", "bytes_in", "bytes_out"} <= set(document["agents"][0])
     assert document["plan"]["layers"][2]["reason"] == "0.02 MMAC: too small to cut"
     assert document["labels"] == {"source": "the model's metadata (`labels`)", "count": 4}
+
+
+def test_agents_that_agree_are_told_and_documented(cocoi, fleet, signs, picture):
+    outcome = cocoi("infer", picture(), "-m", signs, "--verify")
+    assert outcome.status == 0
+    assert outcome.err.endswith("verification: the answers to 9 strips agree\n")
+    assert fleet.calls[0]["options"].verify == 2
+    document = cocoi("infer", picture(), "-m", signs, "--verify", "--json").document
+    assert document["verification"] == {
+        "passed": True, "codewords": 9, "unchecked": 0, "inconsistent": 0, "suspects": {}, "seconds": 0.004,
+        "distrusted": [],
+    }  # fmt: skip
+    assert "verification" not in cocoi("infer", picture(), "-m", signs, "--json").document
+
+
+def test_an_agent_that_lied_costs_a_warning_for_the_answer_is_right(cocoi, fleet, signs, picture):
+    fleet.verification = Verification(9, 0, 0, {}, 0.004, ("agent-2",))
+    fleet.warnings = ("agent-2 is not used any more: its answers contradict those of the others in 3 strips",)
+    outcome = cocoi("infer", picture(), "-m", signs, "--verify")
+    assert outcome.status == 0
+    assert outcome.out == HUMAN
+    assert f"warning: {fleet.warnings[0]}\n" in outcome.err
+    document = cocoi("infer", picture(), "-m", signs, "--verify", "--json").document
+    assert document["verification"]["distrusted"] == ["agent-2"]
 
 
 def test_the_document_of_several_inputs_lists_them(cocoi, fleet, signs, picture):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cocoi_cli.planning.plan import ConvPlan, Plan
-from cocoi_cli.runtime.report import AgentReport, CheckReport, InferenceReport
+from cocoi_cli.runtime.report import AgentReport, CheckReport, InferenceReport, Verification
 from cocoi_cli.views import lines
 from cocoi_cli.views.progress import plan_text
 
@@ -72,6 +72,21 @@ def test_the_check_line(top1, end):
     text = lines.check(CheckReport(3.1e-4, 1e-2, top1, True, {}))
     assert text.startswith("largest relative difference from plain ONNX Runtime 3.1e-4\n(tolerance 1e-2)")
     assert text.endswith(end)
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (Verification(9, 0, 0, {}, 0.1), "the answers to 9 strips agree"),
+        (Verification(1, 0, 0, {}, 0.1), "the answers to 1 strip agree"),
+        (Verification(8, 2, 0, {}, 0.1), "the answers to 8 strips agree; 2 had no spare answer"),
+        (Verification(0, 9, 0, {}, 0.1), "nothing could be checked, 9 strips had no spare answer"),
+        (Verification(0, 0, 0, {}, 0.1), "nothing could be checked, 0 strips had no spare answer"),
+        (Verification(9, 0, 3, {}, 0.1), "the answers to 3 of 9 strips contradict each other"),
+    ],
+)
+def test_the_verification_line(found, text):
+    assert lines.verification(found) == f"verification: {text}"
 
 
 def layer(name, scheme, reason):

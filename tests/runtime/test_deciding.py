@@ -1,0 +1,200 @@
+"""Which plan is followed: one that is given and checked, one by rule, or the planner's, kept while it suits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cocoi_cli.model.layers import Prepared, find_layers
+from cocoi_cli.model.segments import Segment, find_segments
+from cocoi_cli.planning.assumed_fleet import assumed_fleet, assumed_host
+from cocoi_cli.planning.errors import TooFewAgentsError
+from cocoi_cli.planning.fleet_model import FleetModel
+from cocoi_cli.planning.plan_errors import BadPlanValueError
+from cocoi_cli.runtime import deciding
+from cocoi_cli.runtime.deciding import AUTO, Decider, NoProfileError
+from cocoi_cli.runtime.failures import NoAgentsError
+from cocoi_cli.runtime.options import Options
+from tests.runtime.small_planned import planned_network, rich_plan
+
+NAMES = tuple(f"pi-{number}" for number in range(1, 7))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    model = planned_network(tmp_path_factory.mktemp("model"), "vgg")
+    return find_layers(model, {"image": (1, 3, 32, 32)})
+
+
+@pytest.fixture(scope="module")
+def segments(prepared) -> tuple[Segment, ...]:
+    return find_segments(prepared)
+
+
+def fleet(host_flops_per_s: float, devices: int = 6) -> FleetModel:
+    host = assumed_host(flops_per_s=host_flops_per_s, bytes_per_s=1e10, pass_bytes_per_s=1e12, task_s=1e-9)
+    model = assumed_fleet(devices, flops_per_s=1e8, bytes_per_s=1e10, host=host, task_s=1e-8)
+    return replace(
+        model,
+        devices=tuple(
+            replace(device, name=name, rtt_s=1e-7) for name, device in zip(NAMES, model.devices, strict=False)
+        ),
+    )
+
+
+SLOW_HOST, QUICK_HOST = fleet(1e7), fleet(1e12)
+
+
+@pytest.fixture
+def made(monkeypatch) -> list[tuple[str, ...]]:
+    """The devices of each plan that the planner has made."""
+    calls: list[tuple[str, ...]] = []
+    planner = deciding.make_plan
+
+    def counted(layers, segments, model, request):
+        calls.append(tuple(device.name for device in model.devices))
+        return planner(layers, segments, model, request)
+
+    monkeypatch.setattr(deciding, "make_plan", counted)
+    return calls
+
+
+@pytest.fixture
+def decide(prepared, segments, made):
+    """Decide with one and the same decider for each fleet model."""
+    deciders: dict[int, Decider] = {}
+
+    def of(living, model=SLOW_HOST, **options):
+        decider = deciders.setdefault(id(model), Decider(model))
+        chosen = Options(**({"scheme": AUTO} | options))
+        return decider.decide(prepared, lambda: segments, chosen, tuple(living))
+
+    return of
+
+
+# --- the planner --------------------------------------------------------------------------------
+
+
+def test_the_planner_is_asked_once_while_nothing_changes(decide, made) -> None:
+    first = decide(NAMES)
+    assert not first.is_local
+    assert all(decide(NAMES) is first for _ in range(5))
+    assert made == [NAMES]
+
+
+def needed(plan) -> int:
+    return max((layer.k - layer.host for layer in plan.layers if layer.distributed), default=1)
+
+
+def test_a_plan_is_kept_while_one_more_than_it_needs_live(decide, made) -> None:
+    first = decide(NAMES)
+    for living in range(5, 0, -1):
+        again = decide(NAMES[:living])
+        assert (again is first) == (living > needed(first))
+        if again is not first:
+            break
+    assert made[0] == NAMES
+    assert len(made) == 2
+
+
+def test_a_plan_is_made_anew_when_somebody_comes_back(decide, made) -> None:
+    small = decide(NAMES[:3])
+    large = decide(NAMES)
+    assert small is not large
+    assert made == [NAMES[:3], NAMES]
+
+
+def test_when_all_stays_on_the_host_the_planner_is_not_asked_at_every_inference(decide, made) -> None:
+    first = decide(NAMES, QUICK_HOST)
+    assert first.is_local
+    for living in (NAMES, NAMES[:4], (), NAMES):
+        assert decide(living, QUICK_HOST) is first
+    assert made == [NAMES]
+
+
+def test_a_device_that_was_not_measured_does_not_have_the_planner_asked_again(decide, made) -> None:
+    first = decide((*NAMES, "pi-new"))
+    assert decide((*NAMES, "pi-new")) is first
+    assert decide(NAMES) is first
+    assert made == [NAMES]
+
+
+def test_with_nobody_up_everything_stays_on_the_host(decide) -> None:
+    assert decide(()).is_local
+    assert decide(("pi-new",)).is_local
+
+
+def test_without_fallback_somebody_must_be_up(decide) -> None:
+    with pytest.raises(NoAgentsError):
+        decide((), fallback=False)
+
+
+def test_other_wishes_have_plans_of_their_own(decide, made) -> None:
+    decide(NAMES)
+    alone = decide(NAMES, host=False)
+    assert not alone.uses_host
+    assert decide(NAMES, transport="f32").transport == "f32"
+    decide(NAMES)
+    assert len(made) == 3
+
+
+def test_without_measurements_the_planner_cannot_be_asked(prepared, segments) -> None:
+    with pytest.raises(NoProfileError):
+        Decider(None).decide(prepared, lambda: segments, Options(scheme=AUTO), NAMES)
+
+
+# --- by rule ------------------------------------------------------------------------------------
+
+
+def test_a_scheme_is_obeyed_without_looking_for_segments(prepared) -> None:
+    def never():
+        raise AssertionError
+
+    decider = Decider(SLOW_HOST)
+    plan = decider.decide(prepared, never, Options(scheme="coded", k=3), NAMES)
+    assert {(layer.n, layer.k) for layer in plan.layers if layer.distributed} == {(6, 3)}
+    assert decider.decide(prepared, never, Options(scheme="local"), NAMES).is_local
+    assert decider.decide(prepared, never, Options(scheme="coded"), ()).is_local
+    with pytest.raises(NoAgentsError):
+        decider.decide(prepared, never, Options(scheme="coded", fallback=False), ())
+    with pytest.raises(TooFewAgentsError):
+        decider.decide(prepared, never, Options(scheme="coded", n=7), NAMES)
+
+
+# --- a plan that is given -----------------------------------------------------------------------
+
+
+def test_a_plan_that_is_given_is_followed(prepared, decide, made) -> None:
+    plan = rich_plan(prepared, "vgg", n=4)
+    for living in (NAMES, NAMES[:4], NAMES[:1]):
+        assert decide(living, plan=plan) is plan
+        assert decide(living, plan=plan, fallback=False) is plan
+    assert made == []
+
+
+def test_a_plan_that_is_given_stays_on_the_host_where_nobody_is_up(prepared, decide) -> None:
+    plan = rich_plan(prepared, "vgg", n=4)
+    found = decide((), plan=plan)
+    assert found.is_local
+    assert {layer.reason for layer in found.layers if layer.scheme == "local"} >= {"no agent is live"}
+    with pytest.raises(TooFewAgentsError):
+        decide((), plan=plan, fallback=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda plan: replace(plan, layers=plan.layers[1:]),
+        lambda plan: replace(plan, segments=()),
+        lambda plan: replace(plan, layers=(*plan.layers, replace(plan.layers[-1], layer="nowhere"))),
+        lambda plan: replace(plan, layers=tuple(replace(each, scheme="magic") for each in plan.layers)),
+        lambda plan: replace(plan, segments=(replace(plan.segments[0], tiles=1000),)),
+        lambda plan: replace(plan, segments=(replace(plan.segments[0], output="logits"),)),
+        lambda plan: replace(plan, layers=tuple(replace(each, k=each.n + 1) for each in plan.layers)),
+    ],
+)
+@pytest.mark.parametrize("living", [NAMES, ()])
+def test_a_plan_that_cannot_be_obeyed_is_refused(prepared, decide, change, living) -> None:
+    with pytest.raises(BadPlanValueError):
+        decide(living, plan=change(rich_plan(prepared, "vgg", n=4)))
