@@ -58,8 +58,11 @@ def choose_way(request: Request, source: Source, model: LoadedModel, console: Co
     except ConfigurationError as error:
         if request.scheme == AUTO:
             raise
-        if isinstance(error, modelled.NoProfileError):
-            console.note("this fleet was not measured: every layer is coded; after `cocoi profile` the planner decides")
+        if isinstance(error, modelled.NoProfileError | modelled.NothingMeasuredError):
+            console.note(
+                "how fast this fleet computes was not measured, so every layer is coded; "
+                "after `cocoi profile --agents` the planner decides"
+            )
         else:
             console.warning(f"every layer is coded, as the planner cannot decide: {error.message}")
         return Way(BY_RULE)

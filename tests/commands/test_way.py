@@ -90,7 +90,7 @@ def test_embedded_agents_are_never_planned_for(measured, model, scheme) -> None:
 def test_a_fleet_without_figures_is_coded_and_the_way_to_better_is_told(monkeypatch, model, tmp_path, capsys) -> None:
     unfit(monkeypatch, NoProfileError("p.json"))
     assert choose(devices(tmp_path, *NAMES), model).scheme == "coded"
-    assert "after `cocoi profile` the planner decides" in capsys.readouterr().err
+    assert "after `cocoi profile --agents` the planner decides" in capsys.readouterr().err
     with pytest.raises(NoProfileError):
         choose(devices(tmp_path, *NAMES), model, scheme=AUTO)
 

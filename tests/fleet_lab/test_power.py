@@ -33,7 +33,7 @@ def long(fleet: Fleet, tmp_path: Path) -> list[str]:
     model, array = tmp_path / "deep.onnx", tmp_path / "x.npy"
     model.write_bytes(deep_network(400).SerializeToString())
     np.save(array, np.random.default_rng(2).standard_normal((1, 8, 64, 64)).astype(np.float32))
-    return ["infer", str(array), "-m", str(model), "--check", "--json"]
+    return ["infer", str(array), "-m", str(model), "--check", "--json", "--scheme", "coded"]
 
 
 def test_answers_are_right_while_an_agent_hangs(fleet: Fleet, stuck: dict[str, str]):
