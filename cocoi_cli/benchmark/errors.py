@@ -116,5 +116,14 @@ class BadResultsError(ConfigurationError):
         super().__init__(f"results `{path}`: {cause}", path=path, cause=cause)
 
 
+class UnfinishedResultsError(UsageError):
+    """The file that results go to holds those of a benchmark that was interrupted."""
+
+    code: ClassVar[str] = "unfinished-results"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"`{path}` holds a benchmark that was interrupted", path=path)
+
+
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)

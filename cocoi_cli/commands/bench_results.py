@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cocoi_cli.benchmark.errors import BadResultsError
+from cocoi_cli.benchmark.errors import BadResultsError, UnfinishedResultsError
 from cocoi_cli.benchmark.records import read_run
 from cocoi_cli.commands import bench
 from cocoi_cli.model.inputs import reason
@@ -62,6 +62,20 @@ def resume(path: str, settings: Settings) -> Run:
     found.settings = replace(found.settings, inferences=settings.inferences)
     found.complete = False
     return found
+
+
+def refuse_unfinished(path: str) -> None:
+    """See that nothing is lost: a file with an interrupted benchmark is not written over.
+
+    Raises:
+        UnfinishedResultsError: If it is one.
+    """
+    try:
+        found = read_run(json.loads(Path(path).read_text("utf-8")))
+    except (OSError, ValueError, RecursionError, AttributeError, FieldError):
+        return  # absent, or something else
+    if not found.complete:
+        raise UnfinishedResultsError(path)
 
 
 def command_line(request: Request) -> str:

@@ -19,7 +19,7 @@ from cocoi_cli.benchmark.scenarios import check_size
 from cocoi_cli.benchmark.summary import summarise
 from cocoi_cli.commands.bench_fleet import BenchFleet
 from cocoi_cli.commands.bench_request import check_bench
-from cocoi_cli.commands.bench_results import command_line, resume
+from cocoi_cli.commands.bench_results import command_line, refuse_unfinished, resume
 from cocoi_cli.commands.bench_scenario import ScenarioWork
 from cocoi_cli.console import Console
 from cocoi_cli.files import write
@@ -114,6 +114,8 @@ class _Command:
         made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         if request.resume and request.output is not None and Path(request.output).exists():
             return resume(request.output, settings)
+        if request.output is not None:
+            refuse_unfinished(request.output)
         return Run(settings, made, command_line(request), conditions, [])
 
     def _measure(self, record: Run, devices: tuple[str, ...]) -> None:

@@ -133,6 +133,7 @@ class _Command:
             k=request.k,
             scheme=way.scheme,
             plan=way.plan,
+            origin=way.origin,
             verify=SPARES if request.verify else 0,
             transport=request.transport,
             deadline_s=request.deadline,

@@ -13,6 +13,7 @@ from cocoi_cli.planning.plan_check import check
 from cocoi_cli.planning.plan_reading import read
 from cocoi_cli.runtime.addresses import AgentAddress
 from cocoi_cli.runtime.deciding import AUTO
+from cocoi_cli.runtime.options import PlanOrigin
 
 if TYPE_CHECKING:
     from cocoi_cli.commands.infer import Request
@@ -32,11 +33,13 @@ class Way:
     Attributes:
         scheme: `auto`, `local` or a code family.
         plan: As read from a file; None where there is none.
+        origin: That file.
         model: What is known of the fleet; None where the planner is not to be asked.
     """
 
     scheme: str
     plan: Plan | None = None
+    origin: PlanOrigin | None = None
     model: FleetModel | None = None
 
 
@@ -49,7 +52,7 @@ def choose_way(request: Request, source: Source, model: LoadedModel, console: Co
         ConfigurationError: The planner is asked for by name, and the fleet was not measured or its profile is unfit.
     """
     if request.plan is not None:
-        return Way(AUTO, plan=_plan(request.plan, source, model))
+        return _plan(request.plan, source, model)
     sized = request.n is not None or request.k is not None
     if source.inventory is None or request.scheme not in (None, AUTO) or (request.scheme is None and sized):
         return Way(request.scheme or BY_RULE)
@@ -71,7 +74,7 @@ def choose_way(request: Request, source: Source, model: LoadedModel, console: Co
     return Way(AUTO, model=known.model)
 
 
-def _plan(path: str, source: Source, model: LoadedModel) -> Plan:
+def _plan(path: str, source: Source, model: LoadedModel) -> Way:
     try:
         text = Path(path).expanduser().read_text("utf-8")
     except UnicodeDecodeError as error:
@@ -90,4 +93,4 @@ def _plan(path: str, source: Source, model: LoadedModel) -> Plan:
         devices=[member.id for member in members if isinstance(member, AgentAddress)],
         profile="" if source.inventory is None else modelled.profile_date(source.inventory),
     )
-    return document.plan
+    return Way(AUTO, plan=document.plan, origin=PlanOrigin(path, text, document.inputs))

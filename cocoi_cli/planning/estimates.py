@@ -147,7 +147,7 @@ class Estimator:
             up=sent * load.up,
             down=min(remote, load.needed) * load.down,
             bound_s=self.bound(load, agents=agents, host=host),
-            limit=_limit(sent * load.up / model.nic_up, remote * load.down / model.nic_down, host_limit, last),
+            limit=_limit(load, row, sent * load.up / model.nic_up, remote * load.down / model.nic_down, host_limit),
         )
 
     def bound(self, load: Load, *, agents: int, host: bool) -> float:
@@ -288,10 +288,17 @@ def _queue(ends: Times, step: float) -> Times:
     return passed
 
 
-def _limit(up: float, down: float, host: float, last: Times) -> str:
-    reached = {SENDING: up, RECEIVING: down, HOST: host}
-    name = max(reached, key=lambda key: reached[key])
-    return name if reached[name] >= 0.75 * float(last.mean()) else COMPUTE
+def _limit(load: Load, row: _Row, up: float, down: float, host: float) -> str:
+    """What takes longest: the processors, the host's passes, or a way of the wire, the host's port or devices' own."""
+    each = 1 / np.maximum(row.shift + row.excess, 1e-15)
+    rounds = load.needed / max(len(row.send), 1)
+    reached = {
+        COMPUTE: load.needed / float(each.sum()),
+        SENDING: max(up, rounds * float((row.send + row.send_excess).mean())),
+        RECEIVING: max(down, rounds * float((row.receive + row.receive_excess).mean())),
+        HOST: host,
+    }
+    return max(reached, key=lambda key: reached[key])
 
 
 def _middle(times: Times) -> Times:

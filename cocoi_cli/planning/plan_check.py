@@ -58,11 +58,7 @@ def check(
     if document.sha256 != sha256:
         raise OtherModelError(source, planned=document.model, found=model, cause="its file has other contents")
     if inputs is not None:
-        for name, shape in inputs.items():
-            planned = document.inputs.get(name)
-            if planned is not None and tuple(planned) != tuple(shape):
-                cause = f"input `{name}` is {_sizes(shape)}, and {_sizes(planned)} was planned"
-                raise OtherModelError(source, planned=document.model, found=model, cause=cause)
+        check_inputs(document.inputs, source, model=model, inputs=inputs)
     if not document.fleet:
         return  # devices were assumed: any fleet that is large enough
     if fleet is not None and document.fleet != fleet:
@@ -74,6 +70,21 @@ def check(
         raise StalePlanError(source, made=document.made, cause=f"{listed} {left} left the fleet", devices=gone)
     if profile and document.profile and profile > document.profile:
         raise StalePlanError(source, made=document.made, cause=f"the fleet was measured again {profile}")
+
+
+def check_inputs(
+    planned: Mapping[str, tuple[int, ...]], source: str, *, model: str, inputs: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Refuse a plan that was made for other sizes.
+
+    Raises:
+        OtherModelError: An input has another shape than was planned for.
+    """
+    for name, shape in inputs.items():
+        wanted = planned.get(name)
+        if wanted is not None and tuple(wanted) != tuple(shape):
+            cause = f"input `{name}` is {_sizes(shape)}, and {_sizes(wanted)} was planned"
+            raise OtherModelError(source, planned=model, found=model, cause=cause)
 
 
 def check_plan(
@@ -158,6 +169,9 @@ class _Checker:
     def complete(self, plan: Plan) -> None:
         """Every layer is decided once, and what a segment has inside is said to be there."""
         seen: dict[str, int] = {}
+        twice = next((name for name in plan.agents if plan.agents.count(name) > 1), None)
+        if twice is not None:
+            self._refuse("agents", f"`{twice}` is named twice")
         for number, planned in enumerate(plan.layers):
             if planned.layer in seen:
                 self._refuse(f"layers[{number}].layer", f"`{planned.layer}` is decided twice")

@@ -55,5 +55,7 @@ def option_words(option: Option) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """`0.8 ms`, `81 ms`."""
+    """`0.8 ms`, `81 ms`, `2.4 s`."""
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
     return f"{seconds * 1000:.0f} ms" if seconds >= 0.01 else f"{seconds * 1000:.1f} ms"

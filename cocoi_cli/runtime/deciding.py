@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from cocoi_cli.errors import ConfigurationError
 from cocoi_cli.planning.defaults import default_plan
 from cocoi_cli.planning.plan import LOCAL
-from cocoi_cli.planning.plan_check import check_plan
+from cocoi_cli.planning.plan_check import check_inputs, check_plan
 from cocoi_cli.planning.planner import make_plan
 from cocoi_cli.planning.request import Request
 from cocoi_cli.runtime.failures import NoAgentsError
@@ -66,8 +66,7 @@ class Decider:
             NoProfileError: The planner is asked for and nothing was measured.
         """
         if options.plan is not None:
-            # Where the host may step in, it also may where nobody is up from the start.
-            check_plan(options.plan, prepared.layers, segments(), None if options.fallback else len(living))
+            _check_given(options.plan, options, prepared, segments(), len(living))
             return options.plan if living else options.plan.all_local("no agent is live")
         if options.scheme == AUTO:
             return self._planned(prepared, segments, options, living, alone_s)
@@ -106,6 +105,17 @@ class Decider:
             made = make_plan(prepared.layers, segments(), replace(self._model, devices=known), request)
             kept = self._kept[key] = made, names
         return kept[0]
+
+
+def _check_given(plan: Plan, options: Options, prepared: Prepared, segments: Sequence[Segment], living: int) -> None:
+    """Refuse a plan that was written down where it does not fit the model at these sizes, or the agents."""
+    origin = options.origin
+    source, text = ("the plan", "") if origin is None else (origin.source, origin.text)
+    if origin is not None:
+        check_inputs(origin.inputs, source, model=prepared.model.name, inputs=prepared.input_shapes)
+    # Where the host may step in, it also may where nobody is up from the start.
+    able = None if options.fallback else living
+    check_plan(plan, prepared.layers, segments, able, source=source, text=text)
 
 
 def _enough(plan: Plan, planned: frozenset[str], living: frozenset[str]) -> bool:

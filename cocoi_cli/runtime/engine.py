@@ -365,8 +365,10 @@ class Engine:
         homes = self._coordinator.homes(plan.agents)
         links = [link for link in self._links if link.id in homes]
         programs = {agent: loading.at(home) for home, agent in enumerate(homes)}
-        enough = max(min((layer.k for layer in plan.layers if layer.distributed), default=1), 1)
-        late = await self._placing.place(links, programs, loading.blobs, min(plan.k or enough, len(links)))
+        # Of tiles any agent can take all; but to go without half of the fleet would be slow.
+        fewest = min((layer.k for layer in plan.layers if layer.distributed), default=1)
+        enough = max(fewest, (len(links) + 1) // 2) if plan.segments or plan.k <= 1 else plan.k
+        late = await self._placing.place(links, programs, loading.blobs, min(enough, len(links)))
         return tuple(f"{agent} is not waited for: it has not taken the weights in time" for agent in late)
 
     # --- faults on request -------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from cocoi_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cocoi_cli.planning.plan import Plan
     from cocoi_cli.runtime.report import StageReport
@@ -24,6 +24,21 @@ class BadOptionError(UsageError):
         super().__init__(f"`{option} {value}`: {rule}", option=option, value=value, rule=rule)
 
 
+@dataclass(frozen=True, slots=True)
+class PlanOrigin:
+    """Where a plan comes from, and what it was made for.
+
+    Attributes:
+        source: Name of the file.
+        text: What it says, to find lines in.
+        inputs: Input name to the shape that was planned for.
+    """
+
+    source: str
+    text: str
+    inputs: Mapping[str, tuple[int, ...]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How an inference is to be run; the same words as on the command line.
@@ -35,6 +50,7 @@ class Options:
         transport: `f16` or `f32`.
         plan: What to do in every detail; None to have it decided by `scheme`. With a plan `n`, `k`, `scheme`,
             `transport`, `strips` and `host` say nothing.
+        origin: Where the plan was read from, for complaints; None where it was not.
         strips: Strips per piece in every layer; None for what suits each.
         host: Whether the host may take shares, where the planner decides.
         device: Agent that computes the whole unmodified model by itself; empty for the plan's way.
@@ -57,6 +73,7 @@ class Options:
     scheme: str = "coded"
     transport: str = "f16"
     plan: Plan | None = None
+    origin: PlanOrigin | None = None
     strips: int | None = None
     host: bool = True
     device: str = ""

@@ -77,7 +77,8 @@ def legend(summaries: Sequence[Summary]) -> list[str]:
     lines = [
         f"ms and ratio of medians to `{BASELINE}` in the same run, with a 95 % interval",
         "out, in: MB to and from agents; cpu: ms of the coordinator; waste: late answers",
-        "and cancelled shares per inference; error: largest relative to plain ONNX Runtime",
+        "and cancelled shares per inference; error: largest relative to plain ONNX",
+        "Runtime",
     ]
     if own and fewest < FEWEST_PAIRS:
         lines.append(f"{fewest} per cell are too few for an interval: `--inferences 30` gives one")

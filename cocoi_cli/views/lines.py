@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from cocoi_cli.planning.plan import LOCAL
+
 if TYPE_CHECKING:
     from cocoi_cli.planning.plan import Plan
     from cocoi_cli.runtime.report import CheckReport, InferenceReport, Verification
@@ -83,9 +85,9 @@ def small(value: float) -> str:
 
 def kept(plan: Plan) -> str:
     """Why some conv layers stay on this machine, commonest reason first; empty if none does."""
-    if not plan.distributed:
+    if plan.is_local:
         return ""
-    reasons = Counter(re.sub(r"^[\d.]+ MMAC: ", "", layer.reason) for layer in plan.layers if not layer.distributed)
+    reasons = Counter(re.sub(r"^[\d.]+ MMAC: ", "", layer.reason) for layer in plan.layers if layer.scheme == LOCAL)
     if not reasons:
         return ""
     listed = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common())

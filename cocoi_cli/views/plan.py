@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.text import Text
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cocoi_cli.planning.planner import Decided, Step
 
 HERE = "here"
+WIDTH: Final = 80
 
 
 def plan_table(decided: Decided) -> Table:
@@ -88,7 +90,9 @@ def why_text(decided: Decided, choices: Mapping[str, BestK]) -> str:
                 lines.append(f"  whole shares of {found.n}{name}: k* = {found.exact}, k° = {found.surrogate}")
     if not decided.worth:
         lines.append("in all that wins too little: everything stays on this machine")
-    return "\n".join(lines)
+    if choices:
+        lines.append("k*: the best k by the exact latency; k°: by the paper's approximation")
+    return "\n".join("\n".join(wrap(line, WIDTH, subsequent_indent="    ")) for line in lines)
 
 
 def plan_document(

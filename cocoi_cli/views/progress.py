@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from cocoi_cli.planning.plan import LOCAL
+from cocoi_cli.runtime.deciding import AUTO
 from cocoi_cli.views.lines import plural, seconds
 
 if TYPE_CHECKING:
@@ -94,7 +96,8 @@ class PlainProgress(SilentProgress):
     def stage_done(self, index: int, report: StageReport) -> None:
         """A stage ended; local ones pass without a word."""
         if self._each_stage and report.kind != "local":
-            text = f"{report.name}: {plural(report.strips, 'strip')} in {seconds(report.wall_s)}"
+            cut = "tile" if report.k == 1 else "strip"
+            text = f"{report.name}: {plural(report.strips, cut)} in {seconds(report.wall_s)}"
             self._write(f"stage {index + 1} of {self._stages}: {text}")
 
 
@@ -166,12 +169,16 @@ class LiveProgress(SilentProgress):
 
 
 def plan_text(plan: Plan) -> str:
-    """One line: how many layers are distributed, and by which code."""
-    distributed = len(plan.distributed)
+    """One line: how many layers agents compute, and by which code; a plan with segments has no single one."""
     layers = plural(len(plan.layers), "conv layer")
-    if distributed == 0:
+    if plan.is_local:
         return f"plan: all of {layers} on this machine"
-    return f"plan: {distributed} of {layers} on the agents, {plan.scheme} ({plan.n},{plan.k}), {plan.transport}"
+    away = sum(layer.scheme != LOCAL for layer in plan.layers)
+    if plan.segments or plan.scheme == AUTO:
+        fused = away - len(plan.distributed)
+        inside = f", {fused} of them fused" if fused else ""
+        return f"plan: {away} of {layers} on the agents{inside}, {plan.transport}"
+    return f"plan: {away} of {layers} on the agents, {plan.scheme} ({plan.n},{plan.k}), {plan.transport}"
 
 
 def _cut(name: str) -> str:

@@ -24,14 +24,14 @@ def stages_table(stages: Sequence[StageReport]) -> Table:
     """
     table = plain_table()
     table.add_column("stage", no_wrap=True, overflow="ellipsis", min_width=12, max_width=26)
-    table.add_column("where", no_wrap=True, min_width=5)
+    distributed = [_distributed(stage) for stage in stages if stage.kind != "local"]
+    table.add_column("where", no_wrap=True, min_width=max([5, *(len(row[1]) for row in distributed)]))
     table.add_column("strips", justify="right", no_wrap=True, min_width=6)
     table.add_column("used/late/lost", justify="right", no_wrap=True, min_width=14)
     table.add_column("ms", justify="right", no_wrap=True, min_width=6)
     table.add_column("reason", no_wrap=True, overflow="ellipsis", min_width=10)
-    for stage in stages:
-        if stage.kind != "local":
-            table.add_row(*(Text(cell) for cell in _distributed(stage)))
+    for row in distributed:
+        table.add_row(*map(Text, row))
     local = [stage for stage in stages if stage.kind == "local"]
     if local:
         spent = sum(stage.wall_s for stage in local) * 1000
@@ -61,6 +61,8 @@ def plain_table() -> Table:
 
 def _distributed(stage: StageReport) -> tuple[str, ...]:
     code = f"({stage.n},{stage.k})"
+    if stage.kind == "fused" or stage.scheme == "hedged":
+        code = f"{'fused' if stage.kind == 'fused' else stage.scheme} {stage.n}"
     # The plan's reason repeats what the columns beside it say.
     reason = re.sub(r", \d+ strips?$", "", stage.reason.removeprefix(f"{code} "))
     if stage.host:

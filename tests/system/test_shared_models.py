@@ -102,7 +102,9 @@ def test_a_model_agrees_with_plain_onnx_runtime(shared, recorded, fleet, referen
     judge(report, transport)
 
     rows = [row for row in report.stages if row.kind == "conv"]
-    assert (not rows) == (name in QUANTISED or (name, transport) in TOO_DELICATE)
+    # Of the delicate ones as many stages stay here as it takes; others have none to distribute.
+    assert rows or name in QUANTISED or (name, transport) in TOO_DELICATE
+    assert not (rows and name in QUANTISED)
     assert {row.name for row in rows} == progress.plan.distributed == set(observed)
     assert all((row.scheme, row.n, row.k, row.host, row.lost) == ("coded", 6, 4, 0, 0) for row in rows)
     assert sum(row.arrived for row in rows) == sum(agent.used for agent in report.agents)
