@@ -44,7 +44,7 @@ class ScenarioTooLargeError(UsageError):
 
     def __init__(self, scenario: str, hit: int, devices: int) -> None:
         super().__init__(
-            f"scenario `{scenario}` hits {hit} devices, and the fleet has {devices}",
+            f"scenario `{scenario}` hits {hit} devices, and the fleet has {devices}: one must stay well",
             scenario=scenario,
             hit=hit,
             devices=devices,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cocoi_cli.benchmark.errors import BadScenarioFileError
-from cocoi_cli.benchmark.scenarios import GROUPS, SEED_PLACE, Scenario, Step
+from cocoi_cli.benchmark.scenarios import GROUPS, SCENARIOS, SEED_PLACE, Scenario, Step
 from cocoi_cli.model.inputs import NoSuchFileError, UnreadableFileError, reason
 from cocoi_cli.planning.fields import Field, FieldError
 
@@ -55,6 +55,8 @@ def _scenario(name: str, field: Field) -> Scenario:
     _only(field, name, _SCENARIO_KEYS)
     if name in GROUPS:
         raise FieldError(name, "the name stands for a group of scenarios")
+    if name in SCENARIOS:
+        raise FieldError(name, "a scenario has this name already")
     return Scenario(
         name=name,
         text=field.at("text").optional(Field.text) or name,

@@ -71,7 +71,8 @@ def simulate(
         typer.Option(
             "--scheme",
             metavar="S",
-            help="May be given several times. [default: uncoded, coded, auto; none with --plan]",
+            help="auto, local, or a code: coded, uncoded, replication, hedged, lt, cocoi, fcdcc; several with commas. "
+            "[default: uncoded, coded, auto; none with --plan]",
         ),
     ] = None,
     k: Annotated[
@@ -111,8 +112,13 @@ def simulate(
         run(
             SimulateRequest(
                 model=model, fleet=fleet, devices=devices, gflops=gflops, mbit=mbit, rtt=rtt, host_gflops=host_gflops,
-                plan=plan, schemes=tuple(scheme or ()), k=tuple(k or ()), straggling=straggling, inferences=inferences,
+                plan=plan, schemes=_listed(scheme), k=tuple(k or ()), straggling=straggling, inferences=inferences,
                 seed=seed, transport=transport, plot=plot, output=output, quiet=quiet, json=json,
             )
         )
     )  # fmt: skip
+
+
+def _listed(schemes: list[str] | None) -> tuple[str, ...]:
+    """Names that were given one by one or with commas."""
+    return tuple(name for each in schemes or () for name in each.split(",") if name)

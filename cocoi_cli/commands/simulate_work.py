@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cocoi_cli.codes.errors import UnknownSchemeError
+from cocoi_cli.codes.registry import schemes
 from cocoi_cli.commands.modelled import Modelled, Source, modelled
 from cocoi_cli.commands.reading import open_model
 from cocoi_cli.commands.simulate_fleet import DEVICES
@@ -60,6 +62,9 @@ def run(request: SimulateRequest) -> int:
     """
     console = Console(json=request.json, quiet=request.quiet)
     gain_limit(request.transport)  # refuses what is no transport type
+    for scheme in request.schemes:
+        if scheme not in (AUTO, LOCAL, *schemes()):
+            raise UnknownSchemeError(scheme, (AUTO, LOCAL, *schemes()))
     ks = tuple(_numbers(request.k))
     if request.plot is not None:
         check_plot_name(request.plot)
@@ -146,15 +151,15 @@ class _Work:
         request = self._request
         if self._document is not None and request.plan is not None:
             yield Path(request.plan).name, self._document.plan
-        schemes = request.schemes or (() if self._document is not None else SCHEMES)
-        for scheme in schemes:
+        wanted = request.schemes or (() if self._document is not None else SCHEMES)
+        for scheme in wanted:
             if scheme == AUTO:
-                wanted = Request(transport=request.transport)
-                yield AUTO, make_plan(self._prepared.layers, find_segments(self._prepared), self._living, wanted)
+                asked = Request(transport=request.transport)
+                yield AUTO, make_plan(self._prepared.layers, find_segments(self._prepared), self._living, asked)
             elif scheme == LOCAL or not ks:
                 yield scheme, self._default(scheme, None)
             else:
-                yield from self._swept(scheme, ks, alone=len(schemes) == 1 and len(ks) == 1)
+                yield from self._swept(scheme, ks, alone=len(wanted) == 1 and len(ks) == 1)
 
     def _swept(self, scheme: str, ks: tuple[int, ...], *, alone: bool) -> Iterator[tuple[str, Plan]]:
         """One plan per k; in a sweep a k that a family refuses is left out, and said."""

@@ -21,7 +21,8 @@ class BadOptionError(UsageError):
     code: ClassVar[str] = "bad-option"
 
     def __init__(self, option: str, value: object, rule: str) -> None:
-        super().__init__(f"`{option} {value}`: {rule}", option=option, value=value, rule=rule)
+        typed = f"{option} {value}".rstrip()  # some options have no value
+        super().__init__(f"`{typed}`: {rule}", option=option, value=value, rule=rule)
 
 
 @dataclass(frozen=True, slots=True)

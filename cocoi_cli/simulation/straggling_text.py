@@ -111,7 +111,8 @@ def _number(text: str, digits: str, above: float | None = None) -> float:
     try:
         value = float(digits)
     except ValueError:
-        raise BadStragglingError(text, f"`{digits}` is no number") from None
+        raise BadStragglingError(text, f"`{digits}` is no number" if digits else "a number is missing") from None
     if not math.isfinite(value) or value < 0 or (above is not None and value <= above):
-        raise BadStragglingError(text, f"`{digits}` is no {'positive ' if above is not None else ''}number from 0 on")
+        wanted = "number from 0 on" if above is None else f"number above {above:g}"
+        raise BadStragglingError(text, f"`{digits}` is no {wanted}")
     return value
