@@ -54,6 +54,9 @@ LIGHT_MACS: Final = 1.5e9  # up to here a doubt is worth further histories
 HEAVY_MACS: Final = 5e9  # from here on only the worst history is rehearsed: seconds matter more than the scatter
 MOST_CODES: Final = 3  # whose worst losses are rehearsed, where layers have several
 MOST_REHEARSALS: Final = 5  # before all stages that are left go to float32, and then to the host
+MOST_BLAMED: Final = (
+    100  # stages; what each does to every figure grows with their square, and the choice with their cube
+)
 MOST_HEAVY_REHEARSALS: Final = 2
 GOAL: Final = 0.9  # of the budget: what is aimed at with the first raise; each further one aims lower
 LOWER: Final = 0.85
@@ -162,7 +165,7 @@ class _Rehearsal:
 
     async def _raise(self, plan: Plan, verdict: _Verdict, goal: float, *, heavy: bool) -> bool:
         """Raise the stages that are to blame; whether that can be told."""
-        if self._chain is None:
+        if self._chain is None or len(stages_of(plan)) > MOST_BLAMED:
             return False
         if self._blame is None:
             self._blame = await asyncio.to_thread(
@@ -170,7 +173,7 @@ class _Rehearsal:
             )
         rungs = {name: rung_of(stage) for name, stage in stages_of(plan).items()}
         living = [each for each in self._blame if each.stage in rungs]
-        chosen = choose(living, rungs, verdict.used, goal)
+        chosen = await asyncio.to_thread(choose, living, rungs, verdict.used, goal)
         if chosen is None:
             return False
         for name, rung in chosen.items():

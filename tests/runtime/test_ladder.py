@@ -203,6 +203,13 @@ def test_a_network_too_large_to_be_looked_into_is_raised_as_a_whole(tmp_path, mo
     assert set(settle(tame(tmp_path)).rungs.values()) == {Rung.HALF}
 
 
+def test_a_network_of_very_many_stages_is_raised_as_a_whole(tmp_path, monkeypatch) -> None:
+    """Who is to blame takes too long to find out: hundreds of stages took minutes, on the event loop at that."""
+    monkeypatch.setattr(rehearsal, "MOST_BLAMED", 2)
+    settled = settle(with_bad_shares(tmp_path))
+    assert {rung_of(stage) for stage in stages_of(settled.plan).values()} == {Rung.SINGLE}
+
+
 def with_segment(model: LoadedModel, plan: Plan, layers: tuple[str, ...]) -> Plan:
     """The plan with these layers computed as one segment in three tiles."""
     preparations = Preparations(HostKernels(threads=1))
