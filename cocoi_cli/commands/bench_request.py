@@ -29,7 +29,7 @@ from cocoi_cli.fleet.inventory import exists, load, locate, select
 from cocoi_cli.model.inputs import NoSuchFileError, is_array
 from cocoi_cli.model.pictures import DynamicSizeError, NoImageInputError, shape_text
 from cocoi_cli.planning.errors import BadSizeError, TooFewAgentsError
-from cocoi_cli.planning.plan import LOCAL
+from cocoi_cli.planning.plan import AUTO, LOCAL
 from cocoi_cli.runtime.addresses import AgentAddress
 from cocoi_cli.runtime.options import BadOptionError
 from cocoi_cli.shipped import shipped_samples
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from cocoi_cli.planning.fleet_model import FleetModel
 
 AnyArray = NDArray[Any]
-AUTO = "auto"
 SAMPLE = "stop.png"  # of the shipped pictures
 
 

@@ -18,8 +18,8 @@ from cocoi_cli.files import check_writable, write
 from cocoi_cli.model.layers import find_layers
 from cocoi_cli.model.segments import find_segments
 from cocoi_cli.planning.best_k import best_k
-from cocoi_cli.planning.candidates import AUTO
-from cocoi_cli.planning.plan import FUSED, LOCAL
+from cocoi_cli.planning.candidates import CHOICES
+from cocoi_cli.planning.plan import AUTO, FUSED, LOCAL
 from cocoi_cli.planning.plan_file import PlanDocument, to_json, to_toml
 from cocoi_cli.planning.planner import decide
 from cocoi_cli.planning.request import Request
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from cocoi_cli.planning.best_k import BestK
     from cocoi_cli.planning.fleet_model import FleetModel
 
-EVERYTHING = "auto"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
@@ -44,7 +42,7 @@ class Wish:
     model: str
     objective: str = "mean"
     transport: str = "f16"
-    scheme: str = EVERYTHING
+    scheme: str = AUTO
     size: str | None = None
     host: bool = True
     why: bool = False
@@ -110,10 +108,10 @@ def _request(wish: Wish) -> Request:
         UnknownSchemeError: If the scheme names none.
         BadObjectiveError: If the objective is none.
     """
-    allowed: tuple[str, ...] = AUTO
-    if wish.scheme != EVERYTHING:
+    allowed: tuple[str, ...] = CHOICES
+    if wish.scheme != AUTO:
         if wish.scheme not in (LOCAL, FUSED, *schemes()):
-            raise UnknownSchemeError(wish.scheme, (EVERYTHING, LOCAL, FUSED, *schemes()))
+            raise UnknownSchemeError(wish.scheme, (AUTO, LOCAL, FUSED, *schemes()))
         allowed = tuple(dict.fromkeys((LOCAL, wish.scheme)))
     return Request(objective=wish.objective, transport=wish.transport, schemes=allowed, host=wish.host)
 

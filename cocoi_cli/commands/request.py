@@ -13,9 +13,8 @@ from cocoi_cli.errors import UsageError
 from cocoi_cli.fleet.agents import usable_agents
 from cocoi_cli.fleet.inventory import exists, load, locate, select
 from cocoi_cli.planning.errors import BadSizeError, TooFewAgentsError
-from cocoi_cli.planning.plan import LOCAL
+from cocoi_cli.planning.plan import AUTO, LOCAL
 from cocoi_cli.runtime.addresses import AgentAddress
-from cocoi_cli.runtime.deciding import AUTO
 from cocoi_cli.runtime.options import BadOptionError
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from cocoi_cli.model.segments import find_segments
 from cocoi_cli.model.shapes import resolve_input_shapes
 from cocoi_cli.planning.defaults import default_plan, gain_limit
 from cocoi_cli.planning.fleet_model import FleetModel
-from cocoi_cli.planning.plan import LOCAL
+from cocoi_cli.planning.plan import AUTO, LOCAL
 from cocoi_cli.planning.plan_check import check, check_plan
 from cocoi_cli.planning.plan_reading import read
 from cocoi_cli.planning.planner import Request, make_plan
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from cocoi_cli.planning.plan_file import PlanDocument
     from cocoi_cli.simulation.straggling import Straggling
 
-AUTO: Final = "auto"
 SCHEMES: Final = ("uncoded", "coded", AUTO)
 _LONGEST_RTT_MS: Final = 60_000.0
 _FLOAT: Final = 4  # bytes of a number of a picture or an answer

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from cocoi_cli.commands import modelled
 from cocoi_cli.errors import ConfigurationError
 from cocoi_cli.model.inputs import UnreadableFileError, reason
+from cocoi_cli.planning.plan import AUTO
 from cocoi_cli.planning.plan_check import check
 from cocoi_cli.planning.plan_reading import read
 from cocoi_cli.runtime.addresses import AgentAddress
-from cocoi_cli.runtime.deciding import AUTO
 from cocoi_cli.runtime.options import PlanOrigin
 
 if TYPE_CHECKING:

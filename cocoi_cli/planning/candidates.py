@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Costs = Callable[[int], TileCost]
 
-AUTO: Final = (LOCAL, FUSED, "coded", "uncoded", "replication", "hedged")
+CHOICES: Final = (LOCAL, FUSED, "coded", "uncoded", "replication", "hedged")
 """Ways that `auto` compares; the other families are there to be compared with, and are never better."""
 
 FRUGAL: Final = "fcdcc"

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+AUTO: Final = "auto"
+"""Asked for in place of a scheme: the planner decides."""
+
 LOCAL: Final = "local"
 FUSED: Final = "fused"
 """Scheme of a layer that is computed inside a segment."""

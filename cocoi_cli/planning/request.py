@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from cocoi_cli.errors import UsageError
-from cocoi_cli.planning.candidates import AUTO
+from cocoi_cli.planning.candidates import CHOICES
 
 MEAN: Final = "mean"
 GAIN: Final = 0.10
@@ -44,7 +44,7 @@ class Request:
 
     objective: str = MEAN
     transport: str = "f16"
-    schemes: tuple[str, ...] = AUTO
+    schemes: tuple[str, ...] = CHOICES
     host: bool = True
     gain: float = GAIN
     alone_s: float | None = None

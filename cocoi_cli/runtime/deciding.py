@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from cocoi_cli.errors import ConfigurationError
 from cocoi_cli.planning.defaults import default_plan
-from cocoi_cli.planning.plan import LOCAL
+from cocoi_cli.planning.plan import AUTO, LOCAL
 from cocoi_cli.planning.plan_check import check_inputs, check_plan
 from cocoi_cli.planning.planner import make_plan
 from cocoi_cli.planning.request import Request
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from cocoi_cli.planning.fleet_model import FleetModel
     from cocoi_cli.planning.plan import Plan
     from cocoi_cli.runtime.options import Options
-
-AUTO: Final = "auto"
 
 
 class NoProfileError(ConfigurationError):

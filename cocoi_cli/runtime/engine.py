@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 from cocoi_cli.model.network import LocalStage
 from cocoi_cli.model.tensors import check_tensors
 from cocoi_cli.planning.errors import TooFewAgentsError
-from cocoi_cli.planning.plan import LOCAL
+from cocoi_cli.planning.plan import AUTO, LOCAL
 from cocoi_cli.runtime.check import compare, is_half
 from cocoi_cli.runtime.connecting import HURRY, open_all, open_living
 from cocoi_cli.runtime.coordinator import Coordinator
-from cocoi_cli.runtime.deciding import AUTO, Decider
+from cocoi_cli.runtime.deciding import Decider
 from cocoi_cli.runtime.deployed import DeployedFleet, absence_warnings
 from cocoi_cli.runtime.embedded import EmbeddedFleet
 from cocoi_cli.runtime.failures import NoAgentsError

@@ -15,6 +15,7 @@ import numpy as np
 from cocoi_cli.model.casts import to_float16, to_float32
 from cocoi_cli.model.cutting import cut_piece, cut_strip, join_piece, strip_shape
 from cocoi_cli.model.geometry import split_rows
+from cocoi_cli.runtime.magnitudes import peak
 from cocoi_cli.runtime.works import Counts, Outgoing
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class StageWork:
         self.rounding = "f16" if "f16" in (plan.transport, plan.answers) else "f32"
         self.keeps_input = False  # set it where shares may be asked for again after the output was handed over
         self.split = _split(stage, plan, x.shape[plan.axis])
-        self.peak = _peak(x)
+        self.peak = peak(x)
         self._x = x
         self._blocks = blocks
         self._output = blocks.take(stage.output_shape)
@@ -197,7 +198,7 @@ class StageWork:
                 decoded = self.code.decode(shares, answers.of(shares), answers.room(len(missing)))
             for piece in missing:
                 result = decoded.pieces[piece]
-                if not math.isfinite(_peak(result)):
+                if not math.isfinite(peak(result)):
                     result = self._piece(kernels, strip, piece)
                     self.counts.host += 1
                 join_piece(self._output, result, self.split, piece, strip, self.plan.axis)
@@ -266,10 +267,10 @@ class StageWork:
         # room; a mixture that overflowed all the same would be found when it is decoded.
         if self.peak * 4 * self.code.pieces < LARGEST_UNSCALED and self.peak > SMALLEST_UNSCALED:
             return 1.0
-        peak = _peak(encoded)
-        if peak == 0.0 or not math.isfinite(peak) or SMALLEST_UNSCALED < peak < LARGEST_UNSCALED:
+        highest = peak(encoded)
+        if highest == 0.0 or not math.isfinite(highest) or SMALLEST_UNSCALED < highest < LARGEST_UNSCALED:
             return 1.0
-        return float(2.0 ** (math.frexp(peak)[1] - 12))
+        return float(2.0 ** (math.frexp(highest)[1] - 12))
 
 
 def convolve_whole(stage: ConvStage, x: AnyArray, kernels: Kernels) -> AnyArray:
@@ -283,11 +284,3 @@ def _split(stage: ConvStage, plan: ConvPlan, rows: int) -> Split:
     whole = split_rows(stage.spec, plan.axis, rows, plan.k, 1)
     strips = min(plan.strips, whole.piece_rows)
     return whole if strips == 1 else split_rows(stage.spec, plan.axis, rows, plan.k, strips)
-
-
-def _peak(x: AnyArray) -> float:
-    """The largest magnitude; not finite if any value is not."""
-    if x.size == 0:
-        return 0.0
-    highest = float(np.max(x))  # not a number if any value is none
-    return highest if math.isnan(highest) else max(highest, -float(np.min(x)))

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from cocoi_cli.planning.plan import LOCAL
-from cocoi_cli.runtime.deciding import AUTO
+from cocoi_cli.planning.plan import AUTO, LOCAL
 from cocoi_cli.views.lines import plural, seconds
 
 if TYPE_CHECKING:

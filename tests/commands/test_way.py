@@ -17,11 +17,11 @@ from cocoi_cli.fleet.agents import Agents
 from cocoi_cli.fleet.records import Inventory
 from cocoi_cli.model.inputs import UnreadableFileError
 from cocoi_cli.model.layers import find_layers
+from cocoi_cli.planning.plan import AUTO
 from cocoi_cli.planning.plan_errors import MalformedPlanError, OtherFleetPlanError, OtherModelError, StalePlanError
 from cocoi_cli.planning.plan_file import PlanDocument, to_json, to_toml
 from cocoi_cli.planning.profile_file import BadProfileError
 from cocoi_cli.runtime.addresses import AgentAddress
-from cocoi_cli.runtime.deciding import AUTO
 from tests.runtime.small_planned import planned_network, rich_plan
 from tests.runtime.test_deciding import SLOW_HOST
 

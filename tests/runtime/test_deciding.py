@@ -11,9 +11,10 @@ from cocoi_cli.model.segments import Segment, find_segments
 from cocoi_cli.planning.assumed_fleet import assumed_fleet, assumed_host
 from cocoi_cli.planning.errors import TooFewAgentsError
 from cocoi_cli.planning.fleet_model import FleetModel
+from cocoi_cli.planning.plan import AUTO
 from cocoi_cli.planning.plan_errors import BadPlanValueError
 from cocoi_cli.runtime import deciding
-from cocoi_cli.runtime.deciding import AUTO, Decider, NoProfileError
+from cocoi_cli.runtime.deciding import Decider, NoProfileError
 from cocoi_cli.runtime.failures import NoAgentsError
 from cocoi_cli.runtime.options import Options
 from tests.runtime.small_planned import planned_network, rich_plan
