@@ -45,20 +45,22 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit status. Whatever goes wrong has then been said."""
     # Decided before parsing, because a parsing error must be a document too.
     console = Console(json="--json" in arguments)
+    root = get_command(app)
+    typed = _typed(root, arguments)
     try:
         # Outside standalone mode typer raises its errors and returns the status of an `Exit`.
-        status = get_command(app)(args=list(arguments), prog_name="cocoi", standalone_mode=False)
+        status = root(args=list(arguments), prog_name="cocoi", standalone_mode=False)
     except CocoiError as error:
-        _say(console, error.code, error.message, hints.hint(error), error.details)
+        _say(console, error.code, error.message, hints.hint(error, typed), error.details)
         return error.exit_status
     except TyperException as error:
         return _usage(console, error)
     except (KeyboardInterrupt, Abort):
-        _say(console, "interrupted", "interrupted", hints.AGAIN, {})
+        _say(console, "interrupted", "interrupted", hints.again(arguments, typed), {})
         return INTERRUPTED_STATUS
     except Terminated as end:
         name = signal.Signals(end.number).name
-        _say(console, "terminated", f"ended by {name}", hints.AGAIN, {"signal": name})
+        _say(console, "terminated", f"ended by {name}", hints.again(arguments, typed), {"signal": name})
         return 128 + end.number
     except BrokenPipeError:
         _forget_output()
@@ -72,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
         return BUG_STATUS
     if status == INTERRUPTED_STATUS:
         # typer has turned Ctrl-C into this status.
-        _say(console, "interrupted", "interrupted", hints.AGAIN, {})
+        _say(console, "interrupted", "interrupted", hints.again(arguments, typed), {})
     return status if isinstance(status, int) else 0
 
 
@@ -85,10 +87,27 @@ def leave(status: int) -> NoReturn:
     sys.exit(status)
 
 
+def _typed(command: object, arguments: Sequence[str]) -> str:
+    """The words of the command that was typed, without `cocoi`: `bench`, `model info`; empty where it is none."""
+    words = []
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        words.append(word)
+    return " ".join(words)
+
+
 def _terminate(number: int, _: FrameType | None) -> None:
     for each in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)  # the way out is short, and must not be cut off
+        # The way out is short, and must not be cut off. Not SIG_IGN, which programs started on it would inherit.
+        if signal.getsignal(each) is not signal.SIG_IGN:
+            signal.signal(each, _unheard)
     raise Terminated(number)
+
+
+def _unheard(number: int, _: FrameType | None) -> None:
+    """Does nothing with a signal."""
 
 
 def _usage(console: Console, error: TyperException) -> int:

@@ -10,13 +10,13 @@ import os
 import shutil
 import sys
 import textwrap
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, TextIO
 
 from cocoi_cli.visible import escaped, harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from rich.console import Console as RichConsole
@@ -83,6 +83,22 @@ class Console:
     def terminal(self) -> bool:
         """Whether standard error is a terminal that can redraw a line."""
         return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+    @contextmanager
+    def busy(self, text: str) -> Iterator[Callable[[str], None]]:
+        """While something takes long: a line on a terminal that says what, gone afterwards.
+
+        Args:
+            text: What is done at first.
+
+        Yields:
+            Says what is done next.
+        """
+        if self.quiet or not self.terminal:
+            yield lambda _: None
+            return
+        with self.rich().status(text) as status:
+            yield status.update
 
     @property
     def interactive(self) -> bool:

@@ -7,12 +7,15 @@ Rules of the file:
 - At most `WRITE` bytes go to asyncio at a time, and nothing while it holds bytes
   that the kernel did not take: Python 3.11 copies what is left over, and TLS
   encrypts a whole backlog in one callback.
+- What is queued `together` leaves in one write where it is short: each write is a
+  packet of its own, and wakes the peer.
 - Callbacks are plain functions, called in the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -169,6 +172,19 @@ class Connection(asyncio.BufferedProtocol):
             self._queue_control(encode(message))
             self._pump()
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Write what is queued inside this context when it ends."""
+        if self._pumping:
+            yield
+            return
+        self._pumping = True
+        try:
+            yield
+        finally:
+            self._pumping = False
+            self._pump()
+
     def close(self) -> None:
         """End the connection: messages without tensors still leave, queued tensors do not.
 
@@ -285,21 +301,25 @@ class Connection(asyncio.BufferedProtocol):
         """Make sure that there is something to write: control first, then the next chunk."""
         if self._slices:
             return True
-        if self._control:
-            frame = self._control.popleft()
-            self._control_bytes -= _size(frame)
-            self._slices.extend(frame)
-            return True
+        frames: Frame = []
+        while self._control and _size(frames) <= JOIN:
+            frames += self._control.popleft()
+        self._control_bytes -= _size(frames)
+        frames += self._next_chunk()
+        self._slices.extend([b"".join(frames)] if frames and _size(frames) <= JOIN else frames)
+        return bool(frames)
+
+    def _next_chunk(self) -> Frame:
+        """The next frame of the first message with tensors; empty where there is none."""
         while self._tensors:
             for frame in self._tensors[0].frames:
-                self._slices.extend([b"".join(frame)] if _size(frame) <= JOIN else frame)
-                return True
+                return frame
             done = self._tensors.popleft()
             self._queued -= done.bytes
             self.bytes_out += done.bytes
             if done.sent is not None:
                 self._written.append(done.sent)
-        return False
+        return []
 
     def _write_slice(self, transport: asyncio.Transport) -> None:
         """Write one piece of at most `WRITE` bytes; a length or header rides with what follows it."""

@@ -151,9 +151,10 @@ class Runs:
         """The thread is done with a part: answer it, once those before it are answered."""
         task.outcome = outcome
         job = task.job
-        while job.working and (first := job.working[0].outcome) is not None:
-            self._answer_part(job, job.working.pop(0).part, first)
-        self._retire(job)
+        with job.owner.connection.together():
+            while job.working and (first := job.working[0].outcome) is not None:
+                self._answer_part(job, job.working.pop(0).part, first)
+            self._retire(job)
 
     def _answer_part(self, job: Job, part: Part, outcome: Outcome) -> None:
         self.backlog -= 1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from cocoi_cli.errors import ConfigurationError, FleetError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 class UnknownRowError(UsageError):
@@ -17,6 +17,16 @@ class UnknownRowError(UsageError):
 
     def __init__(self, row: str, known: Sequence[str]) -> None:
         super().__init__(f"no scheme `{row}` to benchmark; known are {_listed(known)}", row=row, known=list(known))
+
+
+class NothingToMeasureError(UsageError):
+    """None of the rows that were asked for can run; `causes` says why, by name."""
+
+    code: ClassVar[str] = "nothing-to-measure"
+
+    def __init__(self, causes: Mapping[str, str]) -> None:
+        listed = "; ".join(f"`{row}`: {cause}" for row, cause in causes.items())
+        super().__init__(f"no scheme can be measured: {listed}", causes=dict(causes))
 
 
 class UnknownScenarioError(UsageError):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 BASELINE: Final = "uncoded"
 """The row that every ratio is to: whole float32 pieces, no code, dead agents remembered."""
 
+DASK: Final = "dask"
+
 WHOLE: Final = 1  # strips per piece: none are cut
 
 Kind = Literal["scheme", "device", "round-robin", "dask"]
@@ -65,12 +67,12 @@ _ALL = (
     Row("local", "scheme", "local", "the unmodified model on the coordinator"),
     Row("device", "device", "", "the unmodified model on the best single device"),
     Row("round-robin", "round-robin", "", "whole pictures on all devices in turn"),
-    Row("dask", "dask", "coded", "the coded shares as tasks of dask.distributed", takes_k=True),
+    Row(DASK, DASK, "coded", "the coded shares as tasks of dask.distributed", takes_k=True),
 )
 ROWS: Final[Mapping[str, Row]] = MappingProxyType({row.name: row for row in _ALL})
 """Every row by name."""
 
-_UNASKED: Final = frozenset({"round-robin", "dask"})  # what needs more time or another package is asked for by name
+_UNASKED: Final = frozenset({"round-robin", DASK})  # what needs more time or another package is asked for by name
 
 
 def choose_rows(names: Sequence[str] | None, schemes: Collection[str]) -> tuple[Row, ...]:

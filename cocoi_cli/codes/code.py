@@ -2,7 +2,7 @@
 
 A code turns k equal pieces into shares and recovers the pieces from enough
 answers. It is immutable, knows no clock and no socket, and may be shared by all
-codewords of a stage.
+codewords of a stage. What codes usually answer is in `linear_code.py`.
 
 Notation: `n` shares, `k` pieces, share index `i` in `range(n)`, piece index `j` in
 `range(k)`, generator `G` (n x k), rows are shares.
@@ -59,17 +59,12 @@ class Decoded:
     gain: float
 
 
-class Code(Protocol):
-    """A family member with its parameters fixed."""
-
-    @property
-    def name(self) -> str:
-        """The scheme's name as on the command line."""
-        ...
+class Counting(Protocol):
+    """Which answers suffice: all that the session sees of a code."""
 
     @property
     def pieces(self) -> int:
-        """Number of pieces, k."""
+        """Number of pieces, k; where filters are coded too, of blocks of the output."""
         ...
 
     @property
@@ -91,6 +86,31 @@ class Code(Protocol):
         """Whether any agent may compute any share; False where only its home holds what that takes."""
         ...
 
+    def useful(self, share: int, arrived: Set[int]) -> bool:
+        """Whether an answer to `share` adds anything to `arrived`."""
+        ...
+
+    def deficit(self, arrived: Set[int]) -> int:
+        """At least how many further useful answers are needed; 0 means ready."""
+        ...
+
+    def ready(self, arrived: Set[int]) -> bool:
+        """Whether `decode` accepts exactly these answers."""
+        ...
+
+    def completing(self, have: Set[int]) -> tuple[int, ...]:
+        """Shares that the host computes so that, with those of `have`, the code is ready; ascending."""
+        ...
+
+
+class Code(Counting, Protocol):
+    """A family member with its parameters fixed."""
+
+    @property
+    def name(self) -> str:
+        """The scheme's name as on the command line."""
+        ...
+
     @property
     def filters(self) -> int:
         """Groups of output channels that are mixed too; 1 for a code on the input alone."""
@@ -106,10 +126,6 @@ class Code(Protocol):
         Returns:
             `weight` itself for a code on the input alone; else new memory owned by the caller.
         """
-        ...
-
-    def completing(self, have: Set[int]) -> tuple[int, ...]:
-        """Shares that the host computes so that, with those of `have`, the code is ready; ascending."""
         ...
 
     def encode(self, pieces: Array, share: int) -> Array:
@@ -131,35 +147,20 @@ class Code(Protocol):
         Args:
             pieces: As in `encode`.
             shares: Indices of the shares.
-            out: Memory for the mixtures: `(len(shares), *shape)` float32, C-contiguous. Otherwise it is new.
+            out: Memory for the mixtures: at least as many arrays of `shape`, float32, C-contiguous. Otherwise it is
+                new.
 
         Returns:
-            One array per share, each as `encode` makes it.
+            One array per share, each as `encode` makes it; mixtures made together are parts of one array.
         """
         ...
 
     def piece_of(self, share: int) -> int | None:
-        """The piece that this share *is*, or None for a mixture."""
-        ...
-
-    def share_of(self, piece: int) -> int:
-        """A share that equals `piece`.
+        """The piece that this share *is*, or None for a mixture.
 
         Raises:
-            IndexError: If no share does, as in a code that mixes everything.
+            IndexError: If there is no such share.
         """
-        ...
-
-    def useful(self, share: int, arrived: Set[int]) -> bool:
-        """Whether an answer to `share` adds anything to `arrived`."""
-        ...
-
-    def deficit(self, arrived: Set[int]) -> int:
-        """At least how many further useful answers are needed; 0 means ready."""
-        ...
-
-    def ready(self, arrived: Set[int]) -> bool:
-        """Whether `decode` accepts exactly these answers."""
         ...
 
     def decode(self, arrived: Sequence[int], answers: Array, out: Array | None = None) -> Decoded:
@@ -167,7 +168,8 @@ class Code(Protocol):
 
         Args:
             arrived: Share indices, distinct, in the order of the rows of `answers`.
-            answers: `(len(arrived), *shape)` float32, C-contiguous; borrowed.
+            answers: `(len(arrived), *shape)` float32, C-contiguous; borrowed, and those that are pieces lent on in
+                the result.
             out: Memory for the pieces that must be computed, as many as that may be: `(count, *shape)` float32,
                 C-contiguous, apart from `answers`. Otherwise it is new.
 
@@ -175,17 +177,3 @@ class Code(Protocol):
             NotReadyError: If `ready(set(arrived))` is false.
         """
         ...
-
-
-def completing_pieces(code: Code, have: Set[int]) -> tuple[int, ...]:
-    """The pieces that complete a set of answers: `Code.completing` for codes whose pieces are shares."""
-    added: list[int] = []
-    known = frozenset(have)
-    for piece in range(code.pieces):
-        if code.ready(known):
-            break
-        share = code.share_of(piece)
-        if code.useful(share, known):
-            known |= {share}
-            added.append(share)
-    return tuple(added)

@@ -8,15 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cocoi_cli.codes.code import Array, Decoded, completing_pieces
-from cocoi_cli.codes.errors import BadCodeError, NotReadyError
+from cocoi_cli.codes.code import Array, Decoded
+from cocoi_cli.codes.errors import NotReadyError
+from cocoi_cli.codes.linear_code import LinearCode, check_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence, Set
 
 
 @dataclass(frozen=True, slots=True)
-class CopyCode:
+class CopyCode(LinearCode):
     """Each piece is held by at least one share; the first answer to each wins.
 
     Attributes:
@@ -30,52 +31,17 @@ class CopyCode:
     k: int
 
     def __post_init__(self) -> None:
-        if self.k < 1:
-            raise BadCodeError(self.name, self.n, self.k, "k is at least 1")
-        if self.n < self.k:
-            raise BadCodeError(self.name, self.n, self.k, "k is at most n")
-
-    @property
-    def pieces(self) -> int:
-        """Number of pieces, k."""
-        return self.k
+        check_sizes(self.name, self.n, self.k)
 
     @property
     def shares(self) -> int:
         """Number of shares, n."""
         return self.n
 
-    @property
-    def needed(self) -> int:
-        """One answer per piece."""
-        return self.k
-
-    @property
-    def movable(self) -> bool:
-        """Every agent holds the same weights."""
-        return True
-
-    @property
-    def filters(self) -> int:
-        """Only the input is coded."""
-        return 1
-
-    def encode_filters(self, weight: Array, share: int) -> Array:
-        """The weights as they are."""
-        return weight
-
-    def completing(self, have: Set[int]) -> tuple[int, ...]:
-        """Pieces that `have` lacks, as few as make it decodable."""
-        return completing_pieces(self, have)
-
     def encode(self, pieces: Array, share: int) -> Array:
         """The piece that the share holds, a view of `pieces` (`(k, *shape)` float32)."""
         view: Array = pieces[self.piece_of(share)]
         return view
-
-    def encode_shares(self, pieces: Array, shares: Sequence[int], out: Array | None = None) -> tuple[Array, ...]:
-        """The pieces that the shares hold, views of `pieces`; `out` is not needed."""
-        return tuple(self.encode(pieces, share) for share in shares)
 
     def piece_of(self, share: int) -> int:
         """The piece that this share is."""
@@ -84,10 +50,6 @@ class CopyCode:
             raise IndexError(message)
         return share % self.k
 
-    def share_of(self, piece: int) -> int:
-        """The first share that holds `piece`."""
-        return piece
-
     def useful(self, share: int, arrived: Set[int]) -> bool:
         """Whether the piece of `share` has not arrived yet."""
         return self.piece_of(share) not in self._covered(arrived)
@@ -95,10 +57,6 @@ class CopyCode:
     def deficit(self, arrived: Set[int]) -> int:
         """Number of pieces that have not arrived."""
         return self.k - len(self._covered(arrived))
-
-    def ready(self, arrived: Set[int]) -> bool:
-        """Whether every piece has arrived."""
-        return self.deficit(arrived) == 0
 
     def decode(self, arrived: Sequence[int], answers: Array, out: Array | None = None) -> Decoded:
         """Pick one answer per piece.

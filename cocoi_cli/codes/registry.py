@@ -5,7 +5,8 @@ which returns a `Code` or raises a `UsageError`; and `default_pieces(agents)`, t
 wants for that many agents. It may have `AXIS`, `STRIPS`, `TRANSPORT`, `EAGER`, `RATELESS` and `PATIENT`, its
 `Traits`; and `make` a parameter `filters` if it mixes output channels, with
 `default_filters(k, layer)`, how many groups of them it wants. A new code is one
-new file there.
+new file there, a short one: what follows from its generator is in `generator_code.py`,
+what codes have in common in `linear_code.py`.
 """
 
 from __future__ import annotations

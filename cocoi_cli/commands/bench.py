@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cocoi_cli.commands.options import Json, Quiet, leave
+from cocoi_cli.commands.options import (
+    Deadline,
+    Embedded,
+    Json,
+    Profile,
+    Quiet,
+    Seed,
+    Shares,
+    Transport,
+    UsableFleet,
+    leave,
+)
 
 if TYPE_CHECKING:
     from cocoi_cli.api import Fleet
@@ -15,7 +26,6 @@ if TYPE_CHECKING:
     from cocoi_cli.planning.fleet_model import FleetModel
     from cocoi_cli.runtime.host import Kernels
 
-Transport = Literal["f16", "f32"]
 HostKernelsWord = Literal["thread", "process"]
 
 DEFAULT_INFERENCES = 30
@@ -99,14 +109,8 @@ def bench(
         ),
     ] = None,
     *,
-    fleet: Annotated[
-        str | None,
-        typer.Option("--fleet", metavar="F", help="Fleet file. [default: $COCOI_FLEET, else your own if you have one]"),
-    ] = None,
-    embedded: Annotated[
-        int | None,
-        typer.Option("--embedded", metavar="N", help="Start N agents on this machine instead: for a quick look."),
-    ] = None,
+    fleet: UsableFleet = None,
+    embedded: Embedded = None,
     schemes: Annotated[
         str | None,
         typer.Option(
@@ -133,12 +137,10 @@ def bench(
         str | None,
         typer.Option("--faults", metavar="SCRIPT", help="Executable that harms devices; see docs/benchmark.md."),
     ] = None,
-    profile: Annotated[
-        str | None, typer.Option("--profile", metavar="F", help="What `auto` plans by. [default: the fleet's own]")
-    ] = None,
+    profile: Profile = None,
     host_gflops: Annotated[
         float | None,
-        typer.Option("--host-gflops", metavar="G", help="Of the coordinator, for `auto`. [default: measured]"),
+        typer.Option("--host-gflops", metavar="G", help="GFLOP/s of this machine, for `auto`. [default: measured]"),
     ] = None,
     inferences: Annotated[
         int, typer.Option("--inferences", metavar="N", min=1, help="Per scheme and scenario; p99 needs 500.")
@@ -149,17 +151,15 @@ def bench(
     transport: Annotated[
         Transport, typer.Option("--transport", metavar="T", help="Of schemes that fix none: f16 or f32.")
     ] = "f16",
-    n: Annotated[
-        int | None, typer.Option("--n", metavar="N", min=1, help="Agents that get a share. [default: all that are up]")
-    ] = None,
+    n: Shares = None,
     k: Annotated[
-        int | None, typer.Option("--k", metavar="K", min=1, help="Answers that are enough, for coded, cocoi and dask.")
+        int | None, typer.Option("--k", metavar="K", help="Answers that are enough, for coded, cocoi and dask.")
     ] = None,
     image: Annotated[
         str | None,
         typer.Option("--image", metavar="I", help="Picture or arrays. [default: a sample, else random numbers]"),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of every draw.")] = 1,
+    seed: Seed = 1,
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="OUT.json", help="Write every latency; kept up to date.")
     ] = None,
@@ -179,9 +179,7 @@ def bench(
         str | None,
         typer.Option("--dask", metavar="ADDRESS", help="Scheduler of the scheme dask. [default: started here]"),
     ] = None,
-    deadline: Annotated[
-        float, typer.Option("--deadline", metavar="S", help="Seconds until agents are waited for no longer.")
-    ] = 60.0,
+    deadline: Deadline = 60.0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what `-o` has of an interrupted benchmark.")
     ] = False,
@@ -190,7 +188,8 @@ def bench(
 ) -> None:
     """Measure schemes against each other, under stragglers and failures.
 
-    Schemes run in turns, so ratios hold on a busy machine too. Ctrl-C keeps what was measured.
+    Schemes run in turns, so ratios hold on a busy machine too. Ctrl-C keeps what was measured, and
+    --resume goes on with it.
 
     Example: cocoi bench --embedded 4 --schemes uncoded,coded --scenarios none,frozen-1
     """

@@ -75,7 +75,7 @@ class BenchFleet:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Undo every fault, close the connections, stop what was started; Ctrl-C does not cut this short."""
+        """Undo every fault, close the connections, stop what was started; neither Ctrl-C nor SIGTERM cuts it short."""
         with _uninterrupted():
             try:
                 if self._fleet is not None or isinstance(self.faults, ScriptFaults):
@@ -194,12 +194,20 @@ def ask_agents(members: Sequence[AgentAddress], identity: Identity | None) -> Ma
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits: devices must not stay slow because somebody typed it twice."""
+    """Whatever asks this process to end is not heard: devices must not stay slow because somebody asked twice."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # Not SIG_IGN, which what a script starts meanwhile would inherit: an agent that is brought back, for one.
+    heard = [each for each in ends if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {each: signal.signal(each, _unheard) for each in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _unheard(*_: object) -> None:
+    """Does nothing with a signal."""

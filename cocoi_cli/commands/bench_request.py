@@ -12,30 +12,32 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from cocoi_cli.benchmark.rows import choose_rows
+from cocoi_cli.benchmark.dask_row import is_installed
+from cocoi_cli.benchmark.errors import NothingToMeasureError
+from cocoi_cli.benchmark.rows import DASK, choose_rows
 from cocoi_cli.benchmark.scenario_file import read_scenarios
 from cocoi_cli.benchmark.scenarios import choose
 from cocoi_cli.benchmark.schedule import generator
 from cocoi_cli.codes.registry import schemes
-from cocoi_cli.commands.infer import DEFAULT_AGENTS
 from cocoi_cli.commands.modelled import Source as Known
 from cocoi_cli.commands.modelled import modelled
+from cocoi_cli.commands.options import DEFAULT_AGENTS
 from cocoi_cli.commands.reading import Reader, open_model
-from cocoi_cli.commands.request import Source
+from cocoi_cli.commands.request import Source, check_code
 from cocoi_cli.errors import ConfigurationError
 from cocoi_cli.files import check_writable, make_folder
 from cocoi_cli.fleet.agents import usable_agents
 from cocoi_cli.fleet.inventory import exists, load, locate, select
 from cocoi_cli.model.inputs import NoSuchFileError, is_array
 from cocoi_cli.model.pictures import DynamicSizeError, NoImageInputError, shape_text
-from cocoi_cli.planning.errors import BadSizeError, TooFewAgentsError
+from cocoi_cli.planning.errors import TooFewAgentsError
 from cocoi_cli.planning.plan import AUTO, LOCAL
 from cocoi_cli.runtime.addresses import AgentAddress
 from cocoi_cli.runtime.options import BadOptionError
 from cocoi_cli.shipped import shipped_samples
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from cocoi_cli.benchmark.rows import Row
     from cocoi_cli.benchmark.scenarios import Scenario
@@ -72,6 +74,7 @@ class Order:
         scenarios: In order.
         source: Where agents come from.
         model: What was measured of them; None where nothing was, and no row plans by it.
+        absent: Name of a row that cannot run to the reason.
     """
 
     subjects: tuple[Subject, ...]
@@ -79,6 +82,7 @@ class Order:
     scenarios: tuple[Scenario, ...]
     source: Source
     model: FleetModel | None
+    absent: Mapping[str, str]
 
 
 def check_bench(request: Request) -> Order:
@@ -94,28 +98,59 @@ def check_bench(request: Request) -> Order:
     able = (AUTO, LOCAL, *schemes())
     rows = choose_rows(_words("--schemes", request.schemes), able)
     source = _source(request)
+    model, without = fleet_model(request, source, rows)
+    absent = absent_rows(request, source, rows, without)
     for path in (request.output, request.markdown):
         if path is not None:
             check_writable(path)
     if request.plots is not None:
         make_folder(request.plots)
-    return Order(_subjects(request), rows, scenarios, source, fleet_model(request, source, rows))
+    return Order(_subjects(request), rows, scenarios, source, model, absent)
 
 
-def fleet_model(request: Request, source: Source, rows: tuple[Row, ...]) -> FleetModel | None:
-    """What the planner decides by; a fleet without a profile is an error only where `auto` was named.
+def fleet_model(request: Request, source: Source, rows: Sequence[Row]) -> tuple[FleetModel | None, str]:
+    """What the planner decides by, or why there is nothing; that is an error only where `auto` was named.
 
     Raises:
         CocoiError: The profile that is named is unfit, or absent and needed.
     """
-    if source.agents is None or not any(row.scheme == AUTO for row in rows):
-        return None
+    if not any(row.scheme == AUTO for row in rows):
+        return None, ""
+    if source.agents is None:
+        rule = "the planner needs a fleet that was measured, not embedded agents"
+        if request.schemes is not None:
+            raise BadOptionError("--schemes", request.schemes, rule)
+        return None, rule
     try:
-        return modelled(Known(fleet=request.fleet, profile=request.profile, host_gflops=request.host_gflops)).model
-    except ConfigurationError:
+        known = modelled(Known(fleet=request.fleet, profile=request.profile, host_gflops=request.host_gflops))
+    except ConfigurationError as error:
         if request.schemes is not None or request.profile is not None:
             raise
-        return None
+        return None, error.message
+    return known.model, ""
+
+
+def absent_rows(request: Request, source: Source, rows: Sequence[Row], without: str) -> dict[str, str]:
+    """Rows that no scenario can run, and why.
+
+    Args:
+        request: What was typed.
+        source: Where agents come from.
+        rows: All that are asked for.
+        without: Why the planner cannot decide; empty where it can.
+
+    Raises:
+        NothingToMeasureError: If no row is left.
+    """
+    found = {row.name: without for row in rows if row.scheme == AUTO and without}
+    for row in rows:
+        if row.kind == DASK and not is_installed():
+            found[row.name] = "dask.distributed is not installed"
+        elif row.kind == DASK and request.dask is None and source.agents is not None:
+            found[row.name] = "no scheduler was named whose workers run on the devices"
+    if len(found) == len(rows):
+        raise NothingToMeasureError(found)
+    return found
 
 
 def _check_options(request: Request) -> None:
@@ -130,8 +165,7 @@ def _check_options(request: Request) -> None:
         if request.faults is not None:
             rule = "agents of `--embedded` are frozen and killed without a script"
             raise BadOptionError("--faults", request.faults, rule)
-    if request.n is not None and request.k is not None and request.k > request.n:
-        raise BadSizeError(n=request.n, k=request.k, rule="`k` must not be above `n`")
+    check_code(request.n, request.k)
     if not (math.isfinite(request.deadline) and request.deadline > 0):
         raise BadOptionError("--deadline", f"{request.deadline:g}", "seconds must be above 0")
     if request.resume and request.output is None:

@@ -6,8 +6,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cocoi_cli.benchmark.dask_row import DaskRow, is_installed
+from cocoi_cli.benchmark.dask_row import DaskRow
 from cocoi_cli.benchmark.errors import DaskError
+from cocoi_cli.benchmark.rows import DASK
 from cocoi_cli.benchmark.scenarios import passing_faults, standing_faults
 from cocoi_cli.benchmark.schedule import turns
 from cocoi_cli.commands.bench_runners import DaskRunner, EngineRunner, Place
@@ -15,7 +16,7 @@ from cocoi_cli.errors import ConfigurationError, UsageError
 from cocoi_cli.runtime.host import HostKernels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cocoi_cli.benchmark.records import Cell, Run
     from cocoi_cli.benchmark.rows import Row
@@ -28,14 +29,13 @@ if TYPE_CHECKING:
     from cocoi_cli.runtime.report import Trace
     from cocoi_cli.views.bench_progress import SilentBench
 
-DASK = "dask"
-
 
 @dataclass(slots=True)
 class ScenarioWork:
     """What is left of one scenario on one model.
 
     Attributes:
+        absent: Name of a row that cannot run to the reason.
         traces: `model, scenario, row` to a timeline, if plots were asked for.
     """
 
@@ -46,6 +46,7 @@ class ScenarioWork:
     scenario: Scenario
     rows: Sequence[Row]
     devices: Sequence[str]
+    absent: Mapping[str, str]
     traces: dict[str, Trace] = field(default_factory=dict)
 
     @property
@@ -59,6 +60,7 @@ class ScenarioWork:
         Raises:
             FaultsFailedError, AgentsStayAwayError: The benchmark cannot go on.
         """
+        self._note_absent()
         if not self.left:
             return
         model, scenario = self.subject.model.name, self.scenario.name
@@ -82,7 +84,7 @@ class ScenarioWork:
         """Repetition and the rows that it lacks, in order."""
         model, scenario = self.subject.model.name, self.scenario.name
         found = turns(
-            [row.name for row in self.rows],
+            [row.name for row in self.rows if not self._absent(row)],
             seed=self.request.seed,
             model=model,
             scenario=scenario,
@@ -97,11 +99,11 @@ class ScenarioWork:
         runners: dict[str, Runner] = {}
         refusals: list[CocoiError] = []
         for row in self.rows:
-            progress.at(model, scenario, f"{row.name}, warming up")
             cell = self.record.cell(model, scenario, row.name)
-            cell.absent = self._absent(row)
-            if cell.absent:
+            if self._absent(row):
                 continue
+            progress.at(model, scenario, f"{row.name}, warming up")
+            cell.absent = ""
             try:
                 runner = self._runner(row, cell, place, stack)
                 runner.warm_up(self.request.warm_up)
@@ -115,16 +117,17 @@ class ScenarioWork:
             raise refusals[0]
         return runners
 
+    def _note_absent(self) -> None:
+        """A cell for every row, with the reason where it cannot run."""
+        for row in self.rows:
+            cell = self.record.cell(self.subject.model.name, self.scenario.name, row.name)
+            if not cell.samples:  # what was measured earlier stands
+                cell.absent = self._absent(row)
+
     def _absent(self, row: Row) -> str:
-        if row.kind != DASK:
-            return ""
-        if not is_installed():
-            return "dask.distributed is not installed"
-        if self.request.dask is None and not self.fleet.is_embedded:
-            return "no scheduler was named whose workers run on the devices"
-        if self.request.dask is None and self.scenario.words:
+        if row.name not in self.absent and row.kind == DASK and self.request.dask is None and self.scenario.words:
             return "faults do not reach its workers on this machine"
-        return ""
+        return self.absent.get(row.name, "")
 
     def _runner(self, row: Row, cell: Cell, place: Place, stack: ExitStack) -> Runner:
         if row.kind != DASK:

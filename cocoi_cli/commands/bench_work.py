@@ -23,10 +23,10 @@ from cocoi_cli.commands.bench_results import command_line, refuse_unfinished, re
 from cocoi_cli.commands.bench_scenario import ScenarioWork
 from cocoi_cli.console import Console
 from cocoi_cli.files import write
-from cocoi_cli.views.bench import conditions_line, figures_table, legend, ratio_tables, remarks
+from cocoi_cli.views.bench import absences, conditions_lines, figures_table, legend, ratio_tables, remarks
 from cocoi_cli.views.bench_document import bench_document
 from cocoi_cli.views.bench_markdown import bench_markdown
-from cocoi_cli.views.bench_progress import LiveBench, SilentBench
+from cocoi_cli.views.bench_progress import LiveBench, PlainBench, SilentBench
 from cocoi_cli.views.json_form import json_text
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ class _Command:
             self.fleet.faults.check(scenario)
             check_size(scenario, devices)
         record = self._record(devices)
+        for row, reason in self.order.absent.items():
+            self.console.warning(f"{row} is left out: {reason}")
         try:
             self._measure(record, devices)
             record.complete = True
@@ -121,7 +123,9 @@ class _Command:
     def _measure(self, record: Run, devices: tuple[str, ...]) -> None:
         with self._progress() as progress:
             parts = [
-                ScenarioWork(self.request, self.fleet, record, subject, scenario, self.order.rows, devices)
+                ScenarioWork(
+                    self.request, self.fleet, record, subject, scenario, self.order.rows, devices, self.order.absent
+                )
                 for subject in self.order.subjects
                 for scenario in self.order.scenarios
             ]
@@ -133,7 +137,7 @@ class _Command:
     def _progress(self) -> SilentBench:
         if self.console.terminal and not self.console.quiet:
             return LiveBench(self.console.rich())
-        return SilentBench()
+        return SilentBench() if self.console.quiet else PlainBench(self.console.note)
 
     def _keep(self, record: Run) -> None:
         """After a repetition: write what there is, unless writing would take a notable part of the time."""
@@ -168,11 +172,13 @@ class _Command:
             for table in ratio_tables(summaries, model.name):
                 self.console.print_result(table)
                 self.console.result("")
+            for text in absences(summaries, model.name):
+                self.console.result(text)
             for scenario in record.settings.scenarios if not self.console.quiet else ():
                 if any(each.inferences and each.scenario == scenario for each in summaries):
                     self.console.print_result(figures_table(summaries, model.name, scenario))
                     self.console.result("")
-        for text in (*legend(summaries), conditions_line(record)):
+        for text in (*legend(summaries), *conditions_lines(record)):
             self.console.note(text)
         for text in remarks(summaries):
             self.console.warning(text)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from cocoi_cli.commands.options import Deadline, Embedded, Json, Shares, TransportOption, UsableFleet, leave
 
 if TYPE_CHECKING:
     from cocoi_cli.api import Fleet
     from cocoi_cli.fleet.agents import Agents
     from cocoi_cli.planning.fleet_model import FleetModel
-
-Transport = Literal["f16", "f32"]
-
-DEFAULT_AGENTS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,22 +73,9 @@ def infer(
         str | None,
         typer.Option("--model", "-m", metavar="M", help="ONNX file, or name of a shipped model. [default: roadsigns]"),
     ] = None,
-    fleet: Annotated[
-        str | None,
-        typer.Option("--fleet", metavar="F", help="Fleet file. [default: $COCOI_FLEET, else your own if you have one]"),
-    ] = None,
-    embedded: Annotated[
-        int | None,
-        typer.Option(
-            "--embedded",
-            metavar="N",
-            help=f"Start N agents on this machine instead. [default: {DEFAULT_AGENTS}, if there is no fleet file]",
-        ),
-    ] = None,
-    n: Annotated[
-        int | None,
-        typer.Option("--n", metavar="N", help="Agents that get a share of each strip. [default: all that are up]"),
-    ] = None,
+    fleet: UsableFleet = None,
+    embedded: Embedded = None,
+    n: Shares = None,
     k: Annotated[
         int | None,
         typer.Option(
@@ -109,9 +94,7 @@ def infer(
     plan: Annotated[
         str | None, typer.Option("--plan", metavar="P.toml", help="Do as a plan of `cocoi plan -o` says.")
     ] = None,
-    transport: Annotated[
-        Transport, typer.Option("--transport", metavar="T", help="Numbers on the wire: f16 or f32.")
-    ] = "f16",
+    transport: TransportOption = "f16",
     top: Annotated[int, typer.Option("--top", metavar="N", help="How many classes to show.")] = 5,
     labels: Annotated[
         str | None, typer.Option("--labels", metavar="L", help="Labels, one per line, or JSON. [default: the model's]")
@@ -126,9 +109,7 @@ def infer(
             "--output", "-o", metavar="OUT", help="Write OUT.npz (all outputs), OUT.png, OUT.json, or into a folder."
         ),
     ] = None,
-    deadline: Annotated[
-        float, typer.Option("--deadline", metavar="S", help="Seconds until agents are waited for no longer.")
-    ] = 60.0,
+    deadline: Deadline = 60.0,
     no_fallback: Annotated[
         bool, typer.Option("--no-fallback", help="Fail instead of computing here what agents cannot.")
     ] = False,
@@ -144,7 +125,7 @@ def infer(
     kill: Annotated[
         int, typer.Option("--kill", metavar="N", help="Kill N embedded agents in the middle of the first input.")
     ] = 0,
-    json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
+    json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the answer, one line per input.")] = False,
 ) -> None:
     """Run a model on pictures or arrays, spread over a fleet of agents.
@@ -179,6 +160,4 @@ def infer(
         json=json,
         quiet=quiet,
     )
-    status = run(request, open_fleet, open_deployed)
-    if status:
-        raise typer.Exit(status)
+    leave(run(request, open_fleet, open_deployed))

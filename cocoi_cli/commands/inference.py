@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from cocoi_cli import hints
 from cocoi_cli.api import Options
-from cocoi_cli.commands.infer import DEFAULT_AGENTS
+from cocoi_cli.commands.options import DEFAULT_AGENTS
 from cocoi_cli.commands.reading import Reader, open_model
 from cocoi_cli.commands.request import check_output_name, check_request
 from cocoi_cli.commands.saving import Saver

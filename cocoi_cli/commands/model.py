@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from cocoi_cli.commands.options import Json, Model  # noqa: TC001 - typer reads annotations
+
 app = typer.Typer(
     name="model",
     help="Look at models, and write labels and preprocessing into them.",
@@ -13,11 +15,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-Model = Annotated[
-    str, typer.Argument(metavar="MODEL", show_default=False, help="ONNX file, or name of a shipped model.")
-]
 
 
 @app.command("list")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+DEFAULT_AGENTS = 6
+Transport = Literal["f16", "f32"]
 
 Devices = Annotated[
     list[str] | None,
@@ -15,6 +18,53 @@ FleetOption = Annotated[
     str | None,
     typer.Option("--fleet", metavar="F", help="Fleet file. [default: $COCOI_FLEET, else fleet.toml of the user]"),
 ]
+# What is computed with: `infer` and `bench` use a fleet that may not be there, `plan` and `simulate` may assume one.
+UsableFleet = Annotated[
+    str | None,
+    typer.Option("--fleet", metavar="F", help="Fleet file. [default: $COCOI_FLEET, else your own if you have one]"),
+]
+Embedded = Annotated[
+    int | None,
+    typer.Option(
+        "--embedded",
+        metavar="N",
+        help=f"Start N agents on this machine instead. [default: {DEFAULT_AGENTS}, if there is no fleet file]",
+    ),
+]
+Profile = Annotated[
+    str | None,
+    typer.Option("--profile", metavar="P", help="Measurements of the fleet. [default: of `cocoi profile`]"),
+]
+AssumedGflops = Annotated[
+    float | None, typer.Option("--gflops", metavar="G", help="GFLOP/s of each assumed device. [default: 10]")
+]
+AssumedMbit = Annotated[
+    float | None, typer.Option("--mbit", metavar="B", help="Mbit/s of each assumed link. [default: 940]")
+]
+HostGflops = Annotated[
+    float | None,
+    typer.Option(
+        "--host-gflops",
+        metavar="G",
+        help="Assume so many GFLOP/s of this machine. [default: measured; beside assumed devices, as theirs]",
+    ),
+]
+
+# What is computed, and how.
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", show_default=False, help="ONNX file, or name of a shipped model.")
+]
+TransportOption = Annotated[
+    Transport, typer.Option("--transport", metavar="T", help="Numbers on the wire: f16 or f32.")
+]
+Shares = Annotated[
+    int | None, typer.Option("--n", metavar="N", help="Agents that get a share. [default: all that are up]")
+]
+Deadline = Annotated[
+    float, typer.Option("--deadline", metavar="S", help="Seconds until agents are waited for no longer.")
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of everything that is drawn.")]
+
 AcceptNew = Annotated[
     bool, typer.Option("--accept-new", help="Trust host keys never seen before without asking; changed ones never.")
 ]

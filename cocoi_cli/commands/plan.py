@@ -2,46 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from cocoi_cli.commands.options import FleetOption, Json, Quiet, leave
-
-Transport = Literal["f16", "f32"]
+from cocoi_cli.commands.options import (
+    AssumedGflops,
+    AssumedMbit,
+    FleetOption,
+    HostGflops,
+    Json,
+    Model,
+    Profile,
+    Quiet,
+    TransportOption,
+    leave,
+)
 
 
 def plan(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", show_default=False, help="ONNX file, or name of a shipped model.")
-    ],
+    model: Model,
     *,
     fleet: FleetOption = None,
-    profile: Annotated[
-        str | None,
-        typer.Option("--profile", metavar="P", help="Measurements of the fleet. [default: of `cocoi profile`]"),
-    ] = None,
+    profile: Profile = None,
     devices: Annotated[
         int | None, typer.Option("--devices", metavar="N", help="Assume N equal devices instead of a fleet.")
     ] = None,
-    gflops: Annotated[
-        float | None, typer.Option("--gflops", metavar="G", help="Speed of each assumed device. [default: 10]")
-    ] = None,
-    mbit: Annotated[
-        float | None, typer.Option("--mbit", metavar="B", help="Mbit/s of each assumed link. [default: 940]")
-    ] = None,
-    host_gflops: Annotated[
-        float | None,
-        typer.Option("--host-gflops", metavar="G", help="Assume this machine's speed. [default: measured, or G]"),
-    ] = None,
+    gflops: AssumedGflops = None,
+    mbit: AssumedMbit = None,
+    host_gflops: HostGflops = None,
     objective: Annotated[
         str, typer.Option("--objective", metavar="O", help="What is to be small: mean, or a quantile such as p95.")
     ] = "mean",
-    transport: Annotated[
-        Transport, typer.Option("--transport", metavar="T", help="Numbers on the wire: f16 or f32.")
-    ] = "f16",
+    transport: TransportOption = "f16",
     scheme: Annotated[
-        str, typer.Option("--scheme", metavar="S", help="auto, or the only one to use beside local.")
+        str,
+        typer.Option(
+            "--scheme",
+            metavar="S",
+            help="auto, or the only one to use beside local: fused, hedged, coded, uncoded, replication, lt, cocoi, "
+            "fcdcc.",
+        ),
     ] = "auto",
     size: Annotated[
         str | None,

@@ -67,7 +67,8 @@ def run(source: Source, wish: Wish) -> int:
     for text in fleet.warnings:
         console.warning(text)
     prepared = find_layers(model, sizes.shapes)
-    decided = decide(prepared.layers, find_segments(prepared), fleet.model, request)
+    with console.busy("planning"):
+        decided = decide(prepared.layers, find_segments(prepared), fleet.model, request)
     made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     document = PlanDocument(
         plan=decided.plan,

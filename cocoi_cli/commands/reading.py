@@ -54,7 +54,7 @@ def open_model(name: str | None) -> LoadedModel:
         return load_model(shipped_model())
     path = Path(name)
     if not path.exists():
-        raise NoSuchFileError(name)
+        raise NoSuchFileError(name, "model")
     try:
         with path.open("rb"):
             pass

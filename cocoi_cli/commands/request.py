@@ -69,7 +69,8 @@ def check_request(request: Request, default_agents: int) -> Source:
             raise BadOptionError("--embedded", request.embedded, f"`--fleet {request.fleet}` names other agents")
     if request.scheme is not None and request.scheme not in (AUTO, LOCAL, *schemes()):
         raise UnknownSchemeError(request.scheme, (AUTO, LOCAL, *schemes()))
-    _check_code(request)
+    rateless = request.scheme in schemes() and traits(request.scheme or "").rateless
+    check_code(request.n, request.k, rateless=rateless)
     _check_plan(request)
     if request.top < 1:
         raise BadOptionError("--top", request.top, "at least 1 class is shown")
@@ -144,12 +145,15 @@ def _check_plan(request: Request) -> None:
             raise BadOptionError(option, value, "with the scheme `auto` the planner decides that")
 
 
-def _check_code(request: Request) -> None:
-    n, k = request.n, request.k
+def check_code(n: int | None, k: int | None, *, rateless: bool = False) -> None:
+    """Refuse sizes that no code has; without a largest number of shares k may be above n.
+
+    Raises:
+        BadSizeError: As said.
+    """
     if n is not None and n < 1:
         raise BadSizeError(n=n, k=k, rule="`n` must be at least 1")
     if k is not None and k < 1:
         raise BadSizeError(n=n, k=k, rule="`k` must be at least 1")
-    rateless = request.scheme in schemes() and traits(request.scheme or "").rateless
     if n is not None and k is not None and k > n and not rateless:
         raise BadSizeError(n=n, k=k, rule="`k` must not be above `n`")

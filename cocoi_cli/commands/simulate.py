@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from cocoi_cli.commands.options import Json, Quiet, leave
+from cocoi_cli.commands.options import (
+    AssumedGflops,
+    AssumedMbit,
+    HostGflops,
+    Json,
+    Model,
+    Quiet,
+    Seed,
+    TransportOption,
+    leave,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +45,7 @@ class SimulateRequest:
 
 
 def simulate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="An ONNX file, or a model that comes with cocoi.")],
+    model: Model,
     *,
     fleet: Annotated[
         str | None,
@@ -45,24 +55,12 @@ def simulate(
         int | None,
         typer.Option("--devices", metavar="N", help="Assume N equal devices. [default without a fleet: 10]"),
     ] = None,
-    gflops: Annotated[
-        float | None, typer.Option("--gflops", metavar="G", help="What an assumed device computes. [default: 10]")
-    ] = None,
-    mbit: Annotated[
-        float | None,
-        typer.Option("--mbit", metavar="B", help="Mbit/s of each assumed link. [default: 940]"),
-    ] = None,
+    gflops: AssumedGflops = None,
+    mbit: AssumedMbit = None,
     rtt: Annotated[
         float | None, typer.Option("--rtt", metavar="MS", help="Round trip to an assumed device. [default: 0.5]")
     ] = None,
-    host_gflops: Annotated[
-        float | None,
-        typer.Option(
-            "--host-gflops",
-            metavar="G",
-            help="What this machine computes. [default: as an assumed device; with --fleet, it is measured]",
-        ),
-    ] = None,
+    host_gflops: HostGflops = None,
     plan: Annotated[
         str | None, typer.Option("--plan", metavar="P", help="A plan file of `cocoi plan`, beside the schemes.")
     ] = None,
@@ -90,9 +88,9 @@ def simulate(
     ] = "none",
     inferences: Annotated[
         int, typer.Option("--inferences", metavar="N", min=1, max=100_000, help="How many in a row.")
-    ] = 200,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of everything that is drawn.")] = 1,
-    transport: Annotated[str, typer.Option("--transport", metavar="T", help="f16 or f32.")] = "f16",
+    ] = 500,
+    seed: Seed = 1,
+    transport: TransportOption = "f16",
     plot: Annotated[
         str | None, typer.Option("--plot", metavar="FILE", help="Draw the latencies: a name in .png or .svg.")
     ] = None,

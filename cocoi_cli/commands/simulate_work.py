@@ -23,6 +23,7 @@ from cocoi_cli.model.layers import find_layers
 from cocoi_cli.model.segments import find_segments
 from cocoi_cli.model.shapes import resolve_input_shapes
 from cocoi_cli.planning.defaults import default_plan, gain_limit
+from cocoi_cli.planning.errors import TooFewAgentsError
 from cocoi_cli.planning.fleet_model import FleetModel
 from cocoi_cli.planning.plan import AUTO, LOCAL
 from cocoi_cli.planning.plan_check import check, check_plan
@@ -35,8 +36,9 @@ from cocoi_cli.simulation.shelf import Casualties
 from cocoi_cli.simulation.straggling_text import parse_straggling
 from cocoi_cli.simulation.waves import stage_shapes, whole_model
 from cocoi_cli.views.json_form import json_text
+from cocoi_cli.views.lines import plural
 from cocoi_cli.views.plots import check_plot_name, plot_latencies
-from cocoi_cli.views.simulate import Row, latencies_by_row, simulation_document, simulation_table
+from cocoi_cli.views.simulate import Row, latencies_by_row, simulation_document, simulation_table, tails_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +77,10 @@ def run(request: SimulateRequest) -> int:
     straggling = parse_straggling(request.straggling, names)
     model = open_model(request.model)
     work = _Work(request, console, known, straggling, model)
+    if not request.json:
+        for text in known.warnings:
+            console.warning(text)
+        console.note(work.words())
     rows = work.rows(ks)
     document = simulation_document(
         rows,
@@ -95,10 +101,9 @@ def run(request: SimulateRequest) -> int:
     if request.json:
         console.document(json_text(document))
         return 0
-    for text in known.warnings:
-        console.warning(text)
-    console.note(work.words())
     console.print_result(simulation_table(rows))
+    if text := tails_line(rows):
+        console.note(text)
     for path in (request.output, request.plot):
         if path is not None:
             console.note(f"written: {path}")
@@ -135,7 +140,12 @@ class _Work:
 
     def rows(self, ks: tuple[int, ...]) -> list[Row]:
         """One row per plan, then one device and this machine alone."""
-        rows = [self._simulated(name, plan) for name, plan in self._plans(ks)]
+        plans = list(self._plans(ks))  # what cannot be is refused before anything is simulated
+        rows = []
+        with self._console.busy("simulating") as tell:
+            for name, plan in plans:
+                tell(f"simulating {name}")
+                rows.append(self._simulated(name, plan))
         return [*rows, *self._baselines()]
 
     def _simulated(self, name: str, plan: Plan) -> Row:
@@ -158,23 +168,46 @@ class _Work:
             elif scheme == LOCAL or not ks:
                 yield scheme, self._default(scheme, None)
             else:
-                yield from self._swept(scheme, ks, alone=len(wanted) == 1 and len(ks) == 1)
+                yield from self._swept(scheme, ks, alone=len(wanted) == 1)
 
     def _swept(self, scheme: str, ks: tuple[int, ...], *, alone: bool) -> Iterator[tuple[str, Plan]]:
-        """One plan per k; in a sweep a k that a family refuses is left out, and said."""
+        """One plan per k that the family has, the others said; beside other schemes its own where it has none.
+
+        Raises:
+            UsageError: Nothing else is simulated, and it has none of these k; or no scheme could have one.
+        """
+        refusals: dict[int, UsageError] = {}
         for k in ks:
             try:
                 yield scheme, self._default(scheme, k)
             except UsageError as error:
-                if alone:
-                    raise
-                self._console.warning(f"`{scheme}` with k = {k} is left out: {error}")
+                refusals[k] = error
+        if len(refusals) == len(ks):
+            if alone or all(isinstance(each, BadOptionError) for each in refusals.values()):
+                raise refusals[ks[0]]
+            plan = self._default(scheme, None)
+            self._console.warning(f"`{scheme}` is simulated with its own k = {plan.k}: {refusals[ks[0]].message}")
+            yield scheme, plan
+            return
+        for k, refusal in refusals.items():
+            self._console.warning(f"`{scheme}` with k = {k} is left out: {refusal.message}")
 
     def _default(self, scheme: str, k: int | None) -> Plan:
+        """A plan by rule.
+
+        Raises:
+            UsageError: There is no such code, or there are not so many devices.
+        """
         agents = len(self._living.devices)
-        return default_plan(
-            self._prepared.layers, agents=agents, scheme=scheme, n=None, k=k, transport=self._request.transport
-        )
+        try:
+            return default_plan(
+                self._prepared.layers, agents=agents, scheme=scheme, n=None, k=k, transport=self._request.transport
+            )
+        except TooFewAgentsError as error:
+            # Nobody is missing here: what was asked for does not go with the devices that were.
+            dead = len(self._known.model.devices) - agents
+            rule = f"there are {plural(agents, 'device')}" + (f" beside {dead} dead" if dead else "")
+            raise BadOptionError("--k", k, rule) from error
 
     def _planned(self, path: str) -> PlanDocument:
         try:

@@ -1,9 +1,11 @@
 """Measuring devices through their agents: what an inference finds, without a login.
 
-All agents convolve at once, as in an inference, and what each answers tells when it began
-and ended by its own clock. What a share costs beside its convolution (receiving, unpacking,
-answering) is what is left when shares follow each other without a pause. Links are measured
-one after the other, because they share the host's port.
+Three things are told apart, each from shares that follow each other without a pause, so that
+it does not matter whether a device does them beside each other, as with several cores, or one
+after the other: what a share takes that hardly computes (receiving, unpacking, answering);
+what one takes more that convolves what the agent holds already; and what the bytes add to one
+that gets its rows and sends its answer. All agents convolve at once, as in an inference; what
+needs the wire is measured one agent after the other, because they share the host's port.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import hashlib
 import itertools
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -20,7 +24,7 @@ import numpy as np
 from cocoi_agent.wire.messages import Binding, Status
 from cocoi_agent.wire.programs import program_id
 from cocoi_agent.wire.tensors import bytes_of
-from cocoi_cli.fleet.workloads import GRID, HEIGHT, flops
+from cocoi_cli.fleet.workloads import GRID, HEIGHT, LADEN, dry_convolution, flops
 from cocoi_cli.model.network import ConvSpec
 from cocoi_cli.model.slices import slice_program
 from cocoi_cli.planning.profile import Compute, Convolution, DeviceProfile, Link, Round, Samples
@@ -42,6 +46,8 @@ BUDGET_S: Final = 30.0  # for the slices of one agent; what is left then is skip
 FEWEST: Final = 8  # slices that are measured however slow a device is
 STRIDE: Final = 5  # slices are taken at this step, so that those of a slow device are of all kinds
 TINY_SHARES: Final = 40
+MEGABYTE: Final = 1_000_000
+LEAST_PART: Final = 0.25  # of what a share takes is its convolution, however small that is
 TRIPS: Final = 20
 SLICE_S: Final = 60.0  # a slice that takes longer is given up
 WIDE: Final = (1, 512, 16, 64)  # a float16 megabyte
@@ -66,6 +72,7 @@ class _Agent:
     skipped: int = 0
     spent_s: float = 0.0
     tasks: tuple[float, ...] = ()
+    carrying: list[float] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
 
 
@@ -138,13 +145,16 @@ async def measure(
         for agent in agents:
             say(agent.link.id, "link")
             await _guard(agent, found, _measure_link(hub, agent, rounds))
+        busy = [agent for agent in agents if agent.link.id not in found]
+        for agent in busy:
+            say(agent.link.id, "compute")
+        await asyncio.gather(*(_guard(agent, found, _measure_tasks(hub, agent)) for agent in busy))
         for cell in [cell for first in range(STRIDE) for cell in cells[first::STRIDE]]:
             busy = [agent for agent in agents if agent.link.id not in found]
-            for agent in busy:
-                say(agent.link.id, "compute")
             await asyncio.gather(*(_guard(agent, found, _measure_cell(hub, agent, cell)) for agent in busy))
-        busy = [agent for agent in agents if agent.link.id not in found]
-        await asyncio.gather(*(_guard(agent, found, _measure_tasks(hub, agent)) for agent in busy))
+        for agent in agents:
+            for cell in LADEN if agent.link.id not in found else ():
+                await _guard(agent, found, _measure_bytes(hub, agent, cell))
     finally:
         await asyncio.gather(*(link.aclose() for link in links))
     for agent in agents:
@@ -170,15 +180,51 @@ async def _measure_cell(hub: _Hub, agent: _Agent, cell: Cell) -> None:
         agent.skipped += 1
         return
     start = time.monotonic()
+    dry = await _load_dry(agent.link, cell)
+    samples = Samples(flops(cell), convolution_seconds(await _burst(hub, agent, dry, _NUMBER), fmean(agent.tasks)))
+    agent.convolutions.append(Convolution(kernel, in_channels, out_channels, width, rows, samples))
+    agent.spent_s += time.monotonic() - start
+
+
+async def _measure_bytes(hub: _Hub, agent: _Agent, cell: Cell) -> None:
+    """What rows that come and go cost the device beside the convolution: much on one core, hardly any on four."""
+    kernel, in_channels, out_channels, width, rows = cell
     program = await _load(agent.link, kernel, in_channels, out_channels)
-    x = _noise((1, in_channels, rows + kernel - 1, width))
+    dry = await _load_dry(agent.link, cell)
+    x = np.ascontiguousarray(_rows_of(cell)[..., kernel // 2 : width + kernel // 2])  # the program pads columns
+    laden_s = _elapsed(await _burst(hub, agent, program, x)) / SHARES
+    dry_s = _elapsed(await _burst(hub, agent, dry, _NUMBER)) / SHARES
+    carried = x.nbytes + rows * width * out_channels * x.itemsize
+    agent.carrying.append(max(laden_s - dry_s, 1e-7) / carried * MEGABYTE)
+
+
+async def _burst(hub: _Hub, agent: _Agent, program: str, x: AnyArray) -> list[tuple[float, float]]:
+    """When each of some shares in a row began and ended, on the agent's clock."""
     await hub.send(agent.link, program, x, "f16")  # the first opens the session
     answers = await asyncio.gather(*(hub.send(agent.link, program, x, "f16") for _ in range(SHARES)))
-    seconds = tuple(max(each.answer.finished_s - each.answer.started_s, 1e-6) for each in answers)
-    agent.convolutions.append(
-        Convolution(kernel, in_channels, out_channels, width, rows, Samples(flops(cell), seconds))
-    )
-    agent.spent_s += time.monotonic() - start
+    return [(each.answer.started_s, each.answer.finished_s) for each in answers]
+
+
+def convolution_seconds(spans: Sequence[tuple[float, float]], task_s: float) -> tuple[float, ...]:
+    """What the convolutions of shares took that followed each other without a pause. Pure.
+
+    Args:
+        spans: When each began and ended, on the agent's clock.
+        task_s: What a share takes that hardly computes.
+
+    Returns:
+        From one end to the next, all lessened alike so that they add up to what the shares took beyond their
+        fixed cost; that part is never believed to be less than `LEAST_PART`.
+    """
+    ends = sorted(end for _, end in spans)
+    begin = min(start for start, _ in spans)
+    part = max(1 - len(ends) * task_s / _elapsed(spans), LEAST_PART)
+    return tuple(max((end - last) * part, 1e-6) for last, end in pairwise([begin, *ends]))
+
+
+def _elapsed(spans: Sequence[tuple[float, float]]) -> float:
+    """Seconds from the first beginning to the last end."""
+    return max(max(end for _, end in spans) - min(start for start, _ in spans), 1e-6)
 
 
 async def _measure_tasks(hub: _Hub, agent: _Agent) -> None:
@@ -216,17 +262,45 @@ async def _load(link: AgentLink, kernel: int, in_channels: int, out_channels: in
     pads = (0, kernel // 2)
     spec = ConvSpec((kernel, kernel), (1, 1), (1, 1), pads, pads, 1, in_channels, out_channels)
     graph = slice_program(spec, HEIGHT, "f16")
-    weight = np.full((out_channels, in_channels, kernel, kernel), 1e-3, np.float32)
-    data = bytes_of(weight)
-    hashes = [hashlib.sha256(each).hexdigest() for each in (graph, data)]
-    bindings = (Binding("w", hashes[1], "f32", weight.shape, "input"),)
-    program = Program(program_id(hashes[0], bindings, linear=True), hashes[0], bindings)
-    await link.prepare((program,), {hashes[0]: graph, hashes[1]: data})
+    return await _prepare(link, graph, {"w": ("f32", _weights(kernel, in_channels, out_channels))}, linear=True)
+
+
+async def _load_dry(link: AgentLink, cell: Cell) -> str:
+    """Make the agent hold a convolution together with what it convolves."""
+    kernel, in_channels, out_channels, _, _ = cell
+    held = {"w": ("f32", _weights(kernel, in_channels, out_channels)), "held": ("f16", _rows_of(cell))}
+    return await _prepare(link, dry_convolution(), held, linear=False)
+
+
+async def _prepare(link: AgentLink, graph: bytes, held: Mapping[str, tuple[str, AnyArray]], *, linear: bool) -> str:
+    digest = hashlib.sha256(graph).hexdigest()
+    blobs: dict[str, bytes | memoryview] = {digest: graph}
+    bindings = []
+    for name, (dtype, array) in held.items():
+        data = bytes_of(array)
+        key = hashlib.sha256(data).hexdigest()
+        blobs[key] = data
+        bindings.append(Binding(name, key, dtype, array.shape, "input"))
+    program = Program(program_id(digest, tuple(bindings), linear=linear), digest, tuple(bindings), linear=linear)
+    await link.prepare((program,), blobs)
     return program.id
+
+
+def _weights(kernel: int, in_channels: int, out_channels: int) -> AnyArray:
+    return np.full((out_channels, in_channels, kernel, kernel), 1e-3, np.float32)
+
+
+def _rows_of(cell: Cell) -> AnyArray:
+    """The rows of input that a slice needs, with what its columns need at the sides."""
+    kernel, in_channels, _, width, rows = cell
+    return _noise((1, in_channels, rows + kernel - 1, width + kernel - 1))
 
 
 def _noise(shape: tuple[int, ...]) -> AnyArray:
     return np.random.default_rng(1).standard_normal(shape).astype(np.float16)
+
+
+_NUMBER: Final = _noise((1, 1, 1, 1))
 
 
 def _profile(agent: _Agent, made: str) -> DeviceProfile:
@@ -238,6 +312,7 @@ def _profile(agent: _Agent, made: str) -> DeviceProfile:
     }
     runtime = str(machine.get("onnxruntime", ""))
     tasks = Samples(1, agent.tasks) if agent.tasks else None
+    carrying = Samples(MEGABYTE, tuple(agent.carrying)) if agent.carrying else None
     clock = agent.link.clock
     return DeviceProfile(
         made=made,
@@ -247,5 +322,5 @@ def _profile(agent: _Agent, made: str) -> DeviceProfile:
         clock_offset_s=clock.offset_s,
         clock_uncertainty_s=clock.uncertainty_s,
         link=Link("direct", tuple(agent.rounds)),
-        compute=Compute(runtime, tuple(agent.convolutions), agent.skipped, {}, {}, tasks),
+        compute=Compute(runtime, tuple(agent.convolutions), agent.skipped, {}, {}, tasks, carrying),
     )

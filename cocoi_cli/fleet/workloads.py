@@ -45,6 +45,9 @@ _LAYERS: Final[dict[tuple[int, int, int, int], tuple[int, ...]]] = {
     (1, 2048, 512, 7): (2,),
 }
 
+LADEN: Final[tuple[Cell, ...]] = ((3, 64, 64, 224, 14), (3, 64, 128, 112, 14), (3, 128, 128, 112, 14))
+"""Strips with many bytes for what they compute, which still takes longer than gigabit Ethernet needs to carry them."""
+
 GRID: Final[tuple[Cell, ...]] = tuple((*layer, rows) for layer, strips in _LAYERS.items() for rows in strips)
 
 
@@ -80,6 +83,28 @@ def flops(cell: Cell) -> int:
     """Operations of one strip, a multiplication and an addition being two."""
     kernel, in_channels, out_channels, width, rows = cell
     return 2 * rows * width * in_channels * out_channels * kernel * kernel
+
+
+@cache
+def dry_convolution() -> bytes:
+    """A program that convolves what it holds, and neither gets nor answers more than a number.
+
+    Inputs `held` float16 and `w` float32 are to be bound to it; `x`, four axes of length 1, makes it a share.
+    """
+    nodes = [
+        helper.make_node("Cast", ["held"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("Conv", ["wide", "w"], ["rows"]),
+        helper.make_node("ReduceMax", ["rows"], ["most"], keepdims=1),
+        helper.make_node("Add", ["most", "x"], ["y"]),
+    ]
+    types = {"held": TensorProto.FLOAT16, "w": TensorProto.FLOAT, "x": TensorProto.FLOAT, "y": TensorProto.FLOAT}
+    ends = {name: helper.make_tensor_value_info(name, kind, [None] * 4) for name, kind in types.items()}
+    graph = helper.make_graph(nodes, "dry", [ends["x"], ends["held"], ends["w"]], [ends["y"]])
+    model = onnx.ModelProto(
+        ir_version=PROGRAM_IR_VERSION, opset_import=[helper.make_opsetid("", PROGRAM_OPSET)], graph=graph
+    )
+    program: bytes = model.SerializeToString(deterministic=True)
+    return program
 
 
 @cache

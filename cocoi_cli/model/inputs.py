@@ -20,12 +20,12 @@ ARRAYS = frozenset({".npy", ".npz"})
 
 
 class NoSuchFileError(UsageError):
-    """A file that the user named does not exist."""
+    """A file that the user named does not exist; `what` says what it was to be, `file` or `model`."""
 
     code: ClassVar[str] = "no-such-file"
 
-    def __init__(self, path: str) -> None:
-        super().__init__(f"no such file: `{path}`", path=path)
+    def __init__(self, path: str, what: str = "file") -> None:
+        super().__init__(f"no such file: `{path}`", path=path, what=what)
 
 
 class UnreadableFileError(UsageError):

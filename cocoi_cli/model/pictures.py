@@ -185,6 +185,8 @@ def _resize(picture: Image.Image, how: Preprocess, target: ImageInput) -> Image.
         case "short-side":
             side = how.resize.size[0] if how.resize.size else round(min(own) * _SHORT_SIDE)
             factor = side / min(width, height)
+            if how.resize.size is None:  # a model may be longer one way than the picture is
+                factor = max(factor, own[0] / height, own[1] / width)
             return picture.resize((max(1, round(width * factor)), max(1, round(height * factor))), resample)
         case _:
             return picture

@@ -251,7 +251,7 @@ def share_time(device: DeviceModel, *, up_bytes: float, down_bytes: float, compu
     """
     shift = device.rtt_s + up_bytes * device.send.shift_s + down_bytes * device.receive.shift_s
     wire = (up_bytes * device.send.excess_s, down_bytes * device.receive.excess_s)
-    least = device.task_s + compute.shift_s
+    least = device.task_s + (up_bytes + down_bytes) * device.byte_s + compute.shift_s
     parts = tuple(
         Hypoexponential(shift + factor * least, (wire[0], factor * compute.excess_s, wire[1]))
         for _, factor in device.slowdown

@@ -171,7 +171,7 @@ class Estimator:
             receive=load.down * links.receive[columns],
             receive_excess=load.down * links.receive_excess[columns],
             rtt=links.rtt[columns],
-            task=links.task[columns],
+            task=links.task[columns] + (load.up + load.down) * links.byte[columns],
         )
 
     def _shares(self, load: Load, row: _Row, step_up: float, agents: int, *, host: bool) -> tuple[Times, Times, Times]:
@@ -222,6 +222,7 @@ class _Links:
         self.receive_excess = np.array([0.0, *(each.receive.excess_s for each in devices)])
         self.rtt = np.array([0.0, *(each.rtt_s for each in devices)])
         self.task = np.array([fleet.host.task_s, *(each.task_s for each in devices)])
+        self.byte = np.array([0.0, *(each.byte_s for each in devices)])
 
 
 def compute_phase(model: DeviceModel | HostModel, part: Slice) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""From measured durations to a phase: shift-exponential with its goodness of fit, or a table of quantiles. Pure.
+"""From measured durations to a phase: shift-exponential, with its goodness of fit. Pure.
 
 The paper's estimate takes the shift from the shortest duration. One burst (a device under a CPU quota computes
 what it has saved up at full speed) makes that useless: the shift falls to the burst and the rest becomes noise
@@ -22,12 +22,9 @@ import numpy as np
 
 from cocoi_cli.planning.distributions import Array, ShiftExponential
 from cocoi_cli.planning.fleet_model import Phase
-from cocoi_cli.planning.quantile_table import Empirical
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from cocoi_cli.planning.profile import Samples
 
 Method = Literal["least", "moments", "none"]
 
@@ -60,33 +57,12 @@ class Fit:
     method: Method = "least"
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What a phase of the measured size is to be described by.
-
-    Attributes:
-        distribution: Of the durations, in seconds.
-        reason: Why, one clause for people.
-    """
-
-    distribution: ShiftExponential | Empirical
-    reason: str
-
-
-def fit(samples: Samples) -> Fit:
-    """Fit a phase to the durations of pieces of equal size.
-
-    Args:
-        samples: Any number of them; without any, the phase takes no time and is not acceptable.
-    """
-    return fit_rates([second / samples.size for second in samples.seconds])
-
-
 def fit_rates(values: Sequence[float]) -> Fit:
-    """Fit a phase to durations that are already divided by their sizes.
+    """Fit a phase to durations that are divided by their sizes.
 
     Args:
-        values: Seconds per unit, at least 0, in any order.
+        values: Seconds per unit, at least 0, in any order and number; without any, the phase takes no time and is not
+            acceptable.
     """
     if not values:
         return Fit(Phase(0.0, 0.0), 1.0, 0, acceptable=False, method="none")
@@ -122,21 +98,3 @@ def ks_limit(n: int) -> float:
     m = max(n - 1, 1)
     root = math.sqrt(m)
     return min(_LIMIT / (root + 0.26 + 0.5 / root) + 0.2 / m, 1.0)
-
-
-def choose(samples: Samples) -> Choice:
-    """Say whether a shift-exponential or the table of the samples' quantiles describes them, and why.
-
-    Raises:
-        ValueError: Without samples.
-    """
-    if not samples.seconds:
-        raise ValueError("nothing was measured, so nothing describes it")
-    found = fit(samples)
-    exponential = ShiftExponential.of(found.phase, samples.size)
-    if found.n < FEW:
-        return Choice(exponential, f"shift-exponential: {found.n} samples are too few for a table")
-    distance = f"Kolmogorov-Smirnov distance {found.ks_distance:.2f} of {found.limit:.2f} allowed, {found.n} samples"
-    if found.acceptable:
-        return Choice(exponential, f"shift-exponential: {distance}")
-    return Choice(Empirical.of(samples.seconds), f"table of quantiles: {distance}")

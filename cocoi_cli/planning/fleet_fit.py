@@ -8,6 +8,7 @@ What is taken from where:
 - **spread**: one ratio of shift to excess per device, from all slices together. Repetitions are joined to blocks
   of at least `BLOCK_S`, about what a share takes, for the spread of something shorter says nothing about it;
 - **links**: every transfer of every round, per byte;
+- **cost of bytes** on the device: as measured through the agent; else none, as where other cores see to them;
 - **fixed cost** of a share: as measured through the agent; else `TASK_S`, and what a slice costs before its first
   row where the slices tell.
 
@@ -35,7 +36,7 @@ TASK_S: Final = 0.8e-3
 """Assumed cost of one share on a Raspberry Pi 4 beside its convolution: receiving, unpacking, answering in Python.
 A profile measures none of it, and round trips do not contain it."""
 
-BLOCK_S: Final = 20e-3
+BLOCK_S: Final = 60e-3
 """Repetitions are joined until they take so long; shares that are worth sending do."""
 
 BURST: Final = 3.0
@@ -137,6 +138,7 @@ def device_model(name: str, measured: DeviceProfile) -> DeviceModel:
         receive=link_fit(link, "down").phase,
         rtt_s=median(link.rtt_s),
         task_s=compute.tasks.mean_s if compute.tasks is not None else TASK_S + first_row_s(compute),
+        byte_s=compute.carrying.mean_s / compute.carrying.size if compute.carrying is not None else 0.0,
         memory_bytes=memory if isinstance(memory, int) and not isinstance(memory, bool) and memory > 0 else None,
     )
 
@@ -196,22 +198,6 @@ def first_row_s(compute: Compute) -> float:
     usual = median(value for value, _ in found)
     doubt = _MEDIAN_ERROR * math.sqrt(sum(error**2 for _, error in found)) / len(found)
     return min(usual, min(_mean(each) for each in steady) / 2) if usual > _STANDS_OUT * doubt else 0.0
-
-
-def refit(model: DeviceModel, observed_ratio: float) -> DeviceModel:
-    """The device as it was seen at work: its compute takes `observed_ratio` times as long as the model says.
-
-    Args:
-        model: What the observation was compared with.
-        observed_ratio: Seconds seen by seconds expected, positive: 2 for half the speed.
-
-    Raises:
-        ValueError: If the ratio is not positive and finite.
-    """
-    if not 0 < observed_ratio < math.inf:
-        raise ValueError(f"a ratio of times is positive and finite, not {observed_ratio}")
-    slower = tuple(replace(cell, phase=cell.phase.scaled(observed_ratio)) for cell in model.cells)
-    return replace(model, cells=slower, task_s=model.task_s * observed_ratio)
 
 
 def _checked_link(name: str, measured: DeviceProfile) -> Link:

@@ -125,7 +125,9 @@ class DeviceModel:
         task_s: Fixed cost of one share on the device beside the convolution: receiving, unpacking, answering.
         memory_bytes: Of the whole device; None where unknown.
         slowdown: Pairs of probability and factor, one drawn for each task and applied to all that the device does
-            for it: `task_s` and the convolution; ((1.0, 1.0),) for none. Probabilities sum to 1.
+            for it: `task_s`, `byte_s` and the convolution; ((1.0, 1.0),) for none. Probabilities sum to 1.
+        byte_s: What each byte of a share and of its answer costs the device beside the convolution: 0 where other
+            cores see to them meanwhile.
 
     Raises:
         ValueError: If there is no cell, or a value is outside what its description allows.
@@ -139,17 +141,18 @@ class DeviceModel:
     task_s: float
     memory_bytes: int | None
     slowdown: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
+    byte_s: float = 0.0
     _nearest: _Nearest = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_times(rtt_s=self.rtt_s, task_s=self.task_s)
+        _check_times(rtt_s=self.rtt_s, task_s=self.task_s, byte_s=self.byte_s)
         _check_slowdown(self.slowdown)
         if self.memory_bytes is not None and self.memory_bytes < 0:
             raise ValueError(f"memory_bytes is at least 0, not {self.memory_bytes}")
         object.__setattr__(self, "_nearest", _Nearest(self.cells))
 
     def compute(self, macs: int, *, kernel: int, in_channels: int, out_channels: int, width: int, rows: int) -> Phase:
-        """Seconds that a slice of a convolution takes, as a phase of size 1; slowdown and `task_s` not included.
+        """Seconds that a slice of a convolution takes, as a phase of size 1; without slowdown, `task_s` and `byte_s`.
 
         Args:
             macs: Multiply-accumulates of the slice.

@@ -118,6 +118,8 @@ class Compute:
         passes: By what was passed over memory: `to-float16`, `to-float32`, `copy`; bytes of float32.
         tls: By cipher and direction, `chacha20-seal`, `aes-256-gcm-open`, ...; bytes of plain data.
         tasks: Shares that hardly compute, one after the other without a pause; size 1. None where not measured.
+        carrying: What a share takes more for the bytes that come and go with it; size in bytes. None where not
+            measured.
     """
 
     runtime: str
@@ -126,6 +128,7 @@ class Compute:
     passes: Mapping[str, Samples]
     tls: Mapping[str, Samples]
     tasks: Samples | None = None
+    carrying: Samples | None = None
 
     @property
     def flops_per_s(self) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cocoi_cli.codes.code import Code
+    from cocoi_cli.codes.code import Counting
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Codeword:
         group: The stage it belongs to; its end is reported once per group.
         order: Index of the strip, in `range(strips)`.
         strips: Number of strips of the stage; decides where each agent starts.
-        code: How shares are made and when they suffice.
+        code: Which shares there are, and when they suffice.
         homes: Agent ids; share `i` is at home at `homes[i]`. Fewer homes than shares are allowed.
         requests: Who waits for it; it is given up when the last of them is cancelled.
         fallback: Whether shares may be resent when fewer than k agents are left, and the host may compute.
@@ -36,7 +36,7 @@ class Codeword:
     group: int
     order: int
     strips: int
-    code: Code
+    code: Counting
     homes: tuple[str, ...]
     requests: frozenset[int]
     fallback: bool = True

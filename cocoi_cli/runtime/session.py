@@ -57,7 +57,7 @@ from cocoi_cli.runtime.pace import Pace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cocoi_cli.codes.code import Code
+    from cocoi_cli.codes.code import Counting
 
 OTHER_WORK = (-1, -1)  # stands among an agent's shares for what is no share; codewords begin at 0
 MOST_SKIPPED = 16  # shares of a rateless code that are passed over because they would add nothing
@@ -495,6 +495,6 @@ class Session:
         return min((moment for moment in moments if moment > self._now), default=math.inf)
 
 
-def _fewest(code: Code) -> int:
+def _fewest(code: Counting) -> int:
     """Agents without which a code cannot be decoded; of a rateless one each agent answers as often as needed."""
     return code.needed if code.shares is not None else 1

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from cocoi_cli.runtime.works import Counts
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence, Set
 
-    from cocoi_cli.codes.code import Array, Code, Decoded
+    from cocoi_cli.codes.code import Array, Code
     from cocoi_cli.codes.syndrome import Finding
     from cocoi_cli.runtime.host import Kernels
     from cocoi_cli.runtime.report import AnyArray
@@ -34,64 +34,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SpareCode:
-    """A code that is content only with `target` distinct answers.
+    """What the session is told instead of the code: that it is content only with `target` distinct answers.
 
     Attributes:
-        inner: The code of the stage.
+        pieces: As the code's.
         shares: How many there are; of a rateless code those that have a giver.
         asked: Shares that may be asked for.
         target: Answers that are waited for, those included that are there from the start.
+        needed: None at all: who cannot be asked is not missed.
+        movable: A share that another agent computes says nothing of the one at which it is at home.
     """
 
-    inner: Code
+    pieces: int
     shares: int
     asked: frozenset[int]
     target: int
 
-    @property
-    def name(self) -> str:
-        """As the inner code's."""
-        return self.inner.name
-
-    @property
-    def pieces(self) -> int:
-        """As the inner code's."""
-        return self.inner.pieces
-
-    @property
-    def needed(self) -> int:
-        """None at all: who cannot be asked is not missed."""
-        return 0
-
-    @property
-    def movable(self) -> bool:
-        """A share that another agent computes says nothing of the one at which it is at home."""
-        return False
-
-    @property
-    def filters(self) -> int:
-        """As the inner code's."""
-        return self.inner.filters
-
-    def encode(self, pieces: Array, share: int) -> Array:
-        """As the inner code does."""
-        return self.inner.encode(pieces, share)
-
-    def encode_shares(self, pieces: Array, shares: Sequence[int], out: Array | None = None) -> tuple[Array, ...]:
-        """As the inner code does."""
-        return self.inner.encode_shares(pieces, shares, out)
-
-    def encode_filters(self, weight: Array, share: int) -> Array:
-        """As the inner code does."""
-        return self.inner.encode_filters(weight, share)
-
-    def piece_of(self, share: int) -> int | None:
-        """As the inner code has it."""
-        return self.inner.piece_of(share)
-
-    def share_of(self, piece: int) -> int:
-        """As the inner code has it."""
-        return self.inner.share_of(piece)
+    needed: ClassVar[int] = 0
+    movable: ClassVar[bool] = False
 
     def useful(self, share: int, arrived: Set[int]) -> bool:
         """Whether one more answer is wanted, and this is one."""
@@ -108,10 +68,6 @@ class SpareCode:
     def completing(self, have: Set[int]) -> tuple[int, ...]:
         """Shares that the host computes in place of agents that are gone."""
         return tuple(sorted(self.asked - have))[: self.deficit(have)]
-
-    def decode(self, arrived: Sequence[int], answers: Array, out: Array | None = None) -> Decoded:
-        """As the inner code does; nothing here is decoded twice."""
-        return self.inner.decode(arrived, answers, out)
 
 
 @dataclass(slots=True)
@@ -171,7 +127,7 @@ def spare_code(code: Code, given: Collection[int], givers: Sequence[str], spares
         spares = len(possible)
     elif code.shares is None:
         possible = possible[:spares]
-    return SpareCode(code, len(givers), frozenset(possible), len(given) + min(spares, len(possible)))
+    return SpareCode(code.pieces, len(givers), frozenset(possible), len(given) + min(spares, len(possible)))
 
 
 class Checking:
@@ -185,62 +141,14 @@ class Checking:
             evidence: Strip to the answers that it was decoded from; added to.
         """
         self._work, self._evidence = work, evidence
-        self.code = work.code
+        self.name, self.kind, self.scheme, self.reason = work.name, work.kind, work.scheme, work.reason
+        self.n, self.k, self.strips, self.code = work.n, work.k, work.strips, work.code
+        self.rounding, self.magnitude = work.rounding, work.magnitude
+        self.is_finite = True  # else there would have been no shares
         self.counts = Counts()  # of its own: the table of stages is about the answer
-        self._magnitude = work.magnitude
         self.checked = self.inconsistent = 0
         self.suspects: Counter[str] = Counter()
         self._open = set(evidence)
-
-    @property
-    def name(self) -> str:
-        """Of the stage."""
-        return self._work.name
-
-    @property
-    def kind(self) -> str:
-        """Of the stage."""
-        return self._work.kind
-
-    @property
-    def scheme(self) -> str:
-        """Of the stage."""
-        return self._work.scheme
-
-    @property
-    def n(self) -> int:
-        """Of the stage."""
-        return self._work.n
-
-    @property
-    def k(self) -> int:
-        """Of the stage."""
-        return self._work.k
-
-    @property
-    def reason(self) -> str:
-        """Of the stage."""
-        return self._work.reason
-
-    @property
-    def strips(self) -> int:
-        """Of the stage."""
-        return self._work.strips
-
-    @property
-    def rounding(self) -> str:
-        """Of the stage."""
-        return self._work.rounding
-
-    @property
-    def magnitude(self) -> float:
-        """Of the stage."""
-        return self._work.magnitude
-
-    @property
-    def is_finite(self) -> bool:
-        """Else there would have been no shares."""
-        return True
 
     def share(self, strip: int, share: int) -> Outgoing:
         """Encode a spare share."""
@@ -272,7 +180,7 @@ class Checking:
 
     def _look(self, kept: Evidence, shares: Sequence[int]) -> Finding:
         answers = self._work.arranged(np.stack([kept.answers[share] for share in shares]))
-        return check(self.code, shares, answers, self._work.rounding, magnitude=self._magnitude)
+        return check(self.code, shares, answers, self.rounding, magnitude=self.magnitude)
 
     def _suspect(self, kept: Evidence, shares: Sequence[int], finding: Finding) -> str | None:
         """The agent that stands against the others; what is found takes each answer for that of another agent."""

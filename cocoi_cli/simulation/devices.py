@@ -90,6 +90,7 @@ class Luck:
         narrow, whole = self._factors(stage.layer, row)
         slowdown = _one_of(model.slowdown, row[_SLOWDOWN]) if len(model.slowdown) > 1 else model.slowdown[0][1]
         compute_s = _draw(phase, 1.0, row[_COMPUTE]) * narrow * slowdown
+        beside_s = model.task_s + model.byte_s * (sizes.bytes_out + sizes.bytes_in)
         return Task(
             device=self._device,
             stage=stage,
@@ -97,7 +98,7 @@ class Luck:
             strip=strip,
             share=share,
             sizes=sizes,
-            compute_s=(compute_s + model.task_s) * whole * self.times,
+            compute_s=(compute_s + beside_s) * whole * self.times,
             send_s=_draw(model.send, sizes.bytes_out, row[_SEND]),
             back_s=_draw(model.receive, sizes.bytes_in, row[_BACK]),
         )

@@ -5,12 +5,13 @@ They fit 80 columns.
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from cocoi_cli.benchmark.rows import BASELINE
-from cocoi_cli.benchmark.statistics import FEWEST_FOR_P99, FEWEST_PAIRS
+from cocoi_cli.benchmark.rows import BASELINE, ROWS
+from cocoi_cli.benchmark.statistics import FEWEST_FOR_P95, FEWEST_FOR_P99, FEWEST_PAIRS
 from cocoi_cli.views import bench_words as words
 from cocoi_cli.views.tables import plain_table
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from cocoi_cli.benchmark.summary import Summary
 
 SCENARIOS_PER_TABLE: Final = 4  # beside the names of the rows, in 80 columns
+WIDTH: Final = 80
 
 
 def ratio_tables(summaries: Sequence[Summary], model: str) -> list[Table]:
@@ -70,19 +72,40 @@ def figures_table(summaries: Sequence[Summary], model: str, scenario: str) -> Ta
     return table
 
 
+def absences(summaries: Sequence[Summary], model: str) -> list[str]:
+    """Why rows have no figures, under the table that shows none; ends with an empty line where there are any."""
+    own = [each for each in summaries if each.model == model and each.absent]
+    scenarios = {summary.scenario for summary in summaries if summary.model == model}
+    lines = []
+    for row, reason in dict.fromkeys((each.row, each.absent) for each in own):
+        missing = [each.scenario for each in own if (each.row, each.absent) == (row, reason)]
+        where = "" if len(missing) == len(scenarios) else f" in {', '.join(missing)}"
+        lines += wrap(f"{row} is not measured{where}: {reason}", WIDTH, subsequent_indent="  ")
+    return [*lines, ""] if lines else []
+
+
 def legend(summaries: Sequence[Summary]) -> list[str]:
-    """What the columns mean, and what a reader must know of these figures."""
+    """What the columns mean, and what a reader must know of these figures; nothing where there are none."""
     own = [summary for summary in summaries if summary.inferences]
-    fewest = min((summary.inferences for summary in own), default=0)
+    if not own:
+        return []
+    fewest = min(summary.inferences for summary in own)
+    ratios = [summary.ratio for summary in own if summary.ratio is not None]
+    ratio = f"; no ratio without figures of `{BASELINE}`"
+    if ratios:
+        interval = "" if fewest < FEWEST_PAIRS else ", with a 95 % interval"
+        ratio = f", and ratio of medians to `{BASELINE}` in the same run{interval}"
     lines = [
-        f"ms and ratio of medians to `{BASELINE}` in the same run, with a 95 % interval",
+        f"ms{ratio};",
         "out, in: MB to and from agents; cpu: ms of the coordinator; waste: late answers",
-        "and cancelled shares per inference; error: largest relative to plain ONNX",
-        "Runtime",
+        "and cancelled shares per inference; error: largest, relative to plain ONNX",
     ]
-    if own and fewest < FEWEST_PAIRS:
+    if ratios and fewest < FEWEST_PAIRS:
         lines.append(f"{fewest} per cell are too few for an interval: `--inferences 30` gives one")
-    if own and any(summary.p99_s is None for summary in own):
+    timed = [summary for summary in own if not ROWS[summary.row].is_throughput]
+    if any(summary.p95_s is None for summary in timed):
+        lines.append(f"p95 needs {FEWEST_FOR_P95} inferences per cell, p99 {FEWEST_FOR_P99}")
+    elif any(summary.p99_s is None for summary in timed):
         lines.append(f"p99 needs {FEWEST_FOR_P99} inferences per cell")
     if any(summary.top1_equal is False for summary in own):
         lines.append("!: the largest class was another one at least once")
@@ -90,20 +113,18 @@ def legend(summaries: Sequence[Summary]) -> list[str]:
 
 
 def remarks(summaries: Sequence[Summary]) -> list[str]:
-    """Sentences about cells without figures, or with fewer answers than inferences; equal ones once."""
-    found = []
-    for summary in summaries:
-        if summary.absent:
-            found.append(f"{summary.row} is not measured: {summary.absent}")
-        elif summary.answered < summary.inferences:
-            found.append(f"{summary.row} in {summary.scenario} on {summary.model}: {words.answered(summary)} answered")
-    return list(dict.fromkeys(found))
+    """Sentences about cells with fewer answers than inferences."""
+    return [
+        f"{summary.row} in {summary.scenario} on {summary.model}: {words.answered(summary)} answered"
+        for summary in summaries
+        if summary.answered < summary.inferences
+    ]
 
 
-def conditions_line(run: Run) -> str:
-    """The machine in one line."""
+def conditions_lines(run: Run) -> tuple[str, str]:
+    """The machine, and when it was."""
     facts = run.conditions.get("host", {})
     return (
-        f"{facts.get('processor')}, {facts.get('cores')} cores, load {facts.get('load')} at the start; "
-        f"seed {run.settings.seed}, {run.made}"
+        f"{facts.get('processor')}, {facts.get('cores')} cores, load {facts.get('load')} at the start",
+        f"seed {run.settings.seed}, {run.made}",
     )

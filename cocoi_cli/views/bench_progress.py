@@ -1,16 +1,18 @@
-"""How far a benchmark is: a bar on a terminal, nothing in a pipe."""
+"""How far a benchmark is: a bar on a terminal, a line per scenario in a pipe."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
     from rich.progress import TaskID
 
 
 class SilentBench:
-    """Says nothing; base of the other."""
+    """Says nothing; base of the others."""
 
     def __enter__(self) -> Self:
         return self
@@ -26,6 +28,27 @@ class SilentBench:
 
     def done(self, inferences: int = 1) -> None:
         """So many more are done."""
+
+
+class PlainBench(SilentBench):
+    """A line for every scenario that begins, with what was done until then."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._total = self._done = 0
+
+    def total(self, inferences: int) -> None:
+        """What the lines count to."""
+        self._total = inferences
+
+    def at(self, model: str, scenario: str, row: str) -> None:
+        """Told where a scenario begins."""
+        if not row:
+            self._write(f"{model}, {scenario}: {self._done} of {self._total} inferences done")
+
+    def done(self, inferences: int = 1) -> None:
+        """Counted."""
+        self._done += inferences
 
 
 class LiveBench(SilentBench):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any, Final
-
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from cocoi_cli.planning.plan import SegmentPlan
 from cocoi_cli.planning.plan_file import to_tree
 from cocoi_cli.planning.reasons import milliseconds, option_words
 from cocoi_cli.views.lines import plural, seconds, size
-from cocoi_cli.views.tables import plain_table
+from cocoi_cli.views.tables import WIDTH, explained_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,23 +23,13 @@ if TYPE_CHECKING:
     from cocoi_cli.planning.planner import Decided, Step
 
 HERE = "here"
-WIDTH: Final = 80
 
 
 def plan_table(decided: Decided) -> Table:
     """One row per stage: where it is computed, in how many strips or tiles, and what that is expected to take."""
-    table = plain_table()
-    table.add_column("layer", no_wrap=True, overflow="ellipsis", min_width=10, max_width=17)
-    table.add_column("where", no_wrap=True, overflow="ellipsis", min_width=12, max_width=16)
-    table.add_column("cut", justify="right", no_wrap=True, min_width=3)
-    table.add_column("wire", no_wrap=True, min_width=4)
-    table.add_column("ms", justify="right", no_wrap=True, min_width=6)
-    table.add_column("moved", justify="right", no_wrap=True, min_width=7)
-    table.add_column("why", no_wrap=True, overflow="ellipsis", min_width=12)
     moved = {step_name(step): _moved(step.option) for step in decided.steps} if decided.worth else {}
-    for stage in _stages(decided):
-        table.add_row(*(Text(cell) for cell in _row(stage, moved)))
-    return table
+    rows = [_row(stage, moved) for stage in _stages(decided)]
+    return explained_table(("layer", "where", "cut", "wire", "ms", "moved", "why"), rows, right=(2, 4, 5))
 
 
 def outcome(decided: Decided) -> str:

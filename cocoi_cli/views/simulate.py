@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from cocoi_cli.planning.profile import quantile, quantiles
+from cocoi_cli.benchmark.statistics import FEWEST_FOR_P95, FEWEST_FOR_P99, tail
+from cocoi_cli.planning.profile import quantile
 from cocoi_cli.views.lines import size
 from cocoi_cli.views.tables import plain_table
 
@@ -54,6 +55,15 @@ def simulation_table(rows: Sequence[Row]) -> Table:
     return table
 
 
+def tails_line(rows: Sequence[Row]) -> str:
+    """How many inferences the tails need that the table lacks; empty where it has all."""
+    counts = [len(row.latencies_s) for row in rows if row.result is not None]
+    fewest = min(counts, default=FEWEST_FOR_P99)
+    if fewest < FEWEST_FOR_P95:
+        return f"p95 needs {FEWEST_FOR_P95} inferences, p99 {FEWEST_FOR_P99}"
+    return f"p99 needs {FEWEST_FOR_P99} inferences" if fewest < FEWEST_FOR_P99 else ""
+
+
 def latencies_by_row(rows: Sequence[Row]) -> dict[str, Sequence[float]]:
     """Name to latencies, for a figure; names are made unique by k."""
     return {_title(row): row.latencies_s for row in rows}
@@ -70,9 +80,7 @@ def simulation_document(rows: Sequence[Row], asked: Mapping[str, object]) -> dic
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    times = [f"{quantile(row.latencies_s, q) * 1000:.0f}" for q in (0.5, 0.95, 0.99)]
-    if len(row.latencies_s) == 1:
-        times = [times[0], NONE, NONE]
+    times = [NONE if each is None else f"{each * 1000:.0f}" for each in _quantiles(row).values()]
     if row.result is None:
         return (NONE, *times, NONE, NONE, NONE)
     result = row.result
@@ -85,6 +93,12 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{result.wasted:.0%}",
         f"{result.host_s / count * 1000:.0f}",
     )
+
+
+def _quantiles(row: Row) -> dict[str, float | None]:
+    """Seconds; None where the inferences are too few for a tail."""
+    values = row.latencies_s
+    return {"p50": quantile(values, 0.5), "p95": tail(values, 0.95), "p99": tail(values, 0.99)}
 
 
 def _k(row: Row) -> str:
@@ -103,7 +117,7 @@ def _title(row: Row) -> str:
 
 
 def _document(row: Row) -> dict[str, Any]:
-    tree: dict[str, Any] = {"name": row.name, "latency_s": quantiles(row.latencies_s)}
+    tree: dict[str, Any] = {"name": row.name, "latency_s": _quantiles(row)}
     if row.plan is None or row.result is None:
         return tree
     result, plan = row.result, row.plan

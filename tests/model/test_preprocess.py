@@ -107,6 +107,8 @@ def test_grey_and_luma_have_one_channel():
         (Resize("exact"), None, (12, 16), (12, 16)),
         (Resize("short-side", (15, 15)), None, (None, None), (15, 25)),
         (Resize("short-side"), Crop(), (7, 7), (7, 7)),
+        (Resize("short-side"), Crop(), (49, 10), (49, 10)),
+        (Resize("short-side"), Crop(), (6, 40), (6, 40)),
         (Resize("square-crop", (9, 9)), None, (None, None), (9, 9)),
         (Resize("square-crop"), None, (8, 6), (8, 6)),
         (Resize("none"), Crop((10, 20)), (None, None), (10, 20)),

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 
 from cocoi_cli.planning.distributions import ShiftExponential
-from cocoi_cli.planning.fitting import FEW, choose, fit, fit_rates, ks_distance, ks_limit
+from cocoi_cli.planning.fitting import FEW, fit_rates, ks_distance, ks_limit
 from cocoi_cli.planning.fleet_model import Phase
-from cocoi_cli.planning.profile import Samples
-from cocoi_cli.planning.quantile_table import Empirical
 
 
 def drawn(n: int, seed: int, shift: float = 1.0, excess: float = 0.5) -> list[float]:
@@ -15,16 +13,16 @@ def drawn(n: int, seed: int, shift: float = 1.0, excess: float = 0.5) -> list[fl
 
 
 def test_the_shift_is_the_least_and_the_mean_is_kept():
-    samples = Samples(1000, tuple(drawn(30, 1)))
-    found = fit(samples)
+    values = drawn(30, 1)
+    found = fit_rates(values)
     assert found.method == "least"
-    assert found.phase.shift_s == pytest.approx(min(samples.seconds) / 1000)
-    assert found.phase.mean(1000) == pytest.approx(sum(samples.seconds) / 30)
+    assert found.phase.shift_s == pytest.approx(min(values))
+    assert found.phase.mean(1000) == pytest.approx(1000 * sum(values) / 30)
     assert found.n == 30
 
 
 def test_many_samples_give_the_phase_they_were_drawn_from():
-    found = fit(Samples(1, tuple(drawn(20_000, 2))))
+    found = fit_rates(drawn(20_000, 2))
     assert found.phase.shift_s == pytest.approx(1, rel=0.005)
     assert found.phase.excess_s == pytest.approx(0.5, rel=0.02)
     assert found.ks_distance < 0.01
@@ -72,16 +70,16 @@ def test_a_burst_does_not_become_the_shift():
 
 
 def test_no_samples_one_sample_and_constant_samples_are_fitted():
-    nothing = fit(Samples(1000, ()))
+    nothing = fit_rates([])
     assert (nothing.n, nothing.acceptable, nothing.method) == (0, False, "none")
     assert nothing.phase == Phase(0.0, 0.0)
-    one = fit(Samples(1000, (0.5,)))
+    one = fit_rates([0.0005])
     assert one.phase == Phase(0.0005, 0.0)
     assert (one.n, one.acceptable) == (1, False)
-    constant = fit(Samples(1000, (0.5,) * 20))
+    constant = fit_rates([0.0005] * 20)
     assert constant.phase.mean(1000) == pytest.approx(0.5)
     assert (constant.phase.excess_s, constant.ks_distance, constant.acceptable) == (0, 0, True)
-    assert fit(Samples(1000, (0.0, 0.0))).phase == Phase(0.0, 0.0)
+    assert fit_rates([0.0, 0.0]).phase == Phase(0.0, 0.0)
 
 
 def test_a_fit_never_has_times_below_zero():
@@ -91,23 +89,3 @@ def test_a_fit_never_has_times_below_zero():
         found = fit_rates(values)
         assert found.phase.mean_s == pytest.approx(sum(values) / len(values))
         assert 0 <= found.ks_distance <= 1
-
-
-def test_the_choice_says_why():
-    good = choose(Samples(1000, tuple(drawn(40, 1))))
-    assert isinstance(good.distribution, ShiftExponential)
-    assert good.reason.startswith("shift-exponential: Kolmogorov-Smirnov distance 0.")
-    assert good.reason.endswith("40 samples")
-    two_speeds = Samples(1000, (0.1, 0.5) * 20)
-    table = choose(two_speeds)
-    assert isinstance(table.distribution, Empirical)
-    assert table.reason.startswith("table of quantiles: ")
-    assert table.distribution.mean == pytest.approx(0.3)
-    few = choose(Samples(1000, (0.1, 0.5)))
-    assert few.distribution == ShiftExponential(pytest.approx(0.1), pytest.approx(0.2))
-    assert few.reason == "shift-exponential: 2 samples are too few for a table"
-
-
-def test_nothing_cannot_be_described():
-    with pytest.raises(ValueError, match="nothing was measured"):
-        choose(Samples(1000, ()))

@@ -19,7 +19,6 @@ from cocoi_cli.planning.fleet_fit import (
     first_row_s,
     fleet_model,
     link_fit,
-    refit,
 )
 from cocoi_cli.planning.fleet_model import Cell, HostModel, Phase
 from cocoi_cli.planning.profile import Compute, Condition, Convolution, DeviceProfile, Link, Profile, Round, Samples
@@ -245,20 +244,3 @@ def test_a_device_that_was_throttled_is_refused_unless_that_is_accepted():
         fleet_model(profile(a=HOT), HOST, ["a"])
     assert caught.value.details["reasons"] == ["under-voltage after"]
     assert fleet_model(profile(a=HOT), HOST, ["a"], accept_throttled=True).devices == (device_model("a", DEVICE),)
-
-
-def test_a_device_seen_to_be_slower_is_slower_and_its_link_is_not():
-    before = device_model("pi", DEVICE)
-    after = refit(before, 2.5)
-    at = {"kernel": 3, "in_channels": 64, "out_channels": 64, "width": 224, "rows": 14}
-    assert after.compute(1000, **at).mean_s == pytest.approx(2.5 * before.compute(1000, **at).mean_s)
-    assert after.task_s == 2.5 * before.task_s
-    assert (after.send, after.receive, after.rtt_s) == (before.send, before.receive, before.rtt_s)
-    again = refit(after, 1 / 2.5)
-    assert again.compute(1000, **at).mean_s == pytest.approx(before.compute(1000, **at).mean_s)
-
-
-@pytest.mark.parametrize("ratio", [0.0, -1.0, math.inf, math.nan])
-def test_a_ratio_that_cannot_be_is_refused(ratio):
-    with pytest.raises(ValueError, match="positive and finite"):
-        refit(device_model("pi", DEVICE), ratio)

@@ -8,10 +8,8 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 from itertools import combinations
 
-import numpy as np
 import pytest
 
-from cocoi_cli.codes.code import Array, Decoded, completing_pieces
 from cocoi_cli.runtime.events import (
     AgentJoined,
     AgentLost,
@@ -40,25 +38,14 @@ from cocoi_cli.runtime.session import Session
 class AnyK:
     """A perfect (n, k) code, of which the session sees only the counting."""
 
-    movable, filters = True, 1
+    movable = True
 
-    def __init__(self, n: int, k: int, name: str = "coded") -> None:
-        self.name, self.shares, self.pieces, self.needed = name, n, k, k
-
-    def encode_filters(self, weight: Array, share: int) -> Array:
-        return weight
+    def __init__(self, n: int, k: int) -> None:
+        self.shares, self.pieces, self.needed = n, k, k
 
     def completing(self, have: Set[int]) -> tuple[int, ...]:
-        return completing_pieces(self, have)
-
-    def encode(self, pieces: Array, share: int) -> Array:
-        return pieces[share % self.pieces]
-
-    def piece_of(self, share: int) -> int | None:
-        return share if share < self.pieces else None
-
-    def share_of(self, piece: int) -> int:
-        return piece
+        """The first shares that are not there."""
+        return tuple(share for share in range(self.pieces) if share not in have)[: self.deficit(have)]
 
     def useful(self, share: int, arrived: Set[int]) -> bool:
         return share not in arrived
@@ -68,9 +55,6 @@ class AnyK:
 
     def ready(self, arrived: Set[int]) -> bool:
         return len(arrived) >= self.pieces
-
-    def decode(self, arrived: Sequence[int], answers: Array) -> Decoded:
-        return Decoded(tuple(np.asarray(answers)), exact=True, gain=1.0)
 
 
 AGENTS = [f"a{index}" for index in range(6)]
@@ -148,7 +132,7 @@ def test_a_straggler_from_the_last_stage_is_not_waited_for_without_redundancy() 
     session.handle(StripArrived("a0", 0, 0), 1.0)
     session.handle(TimePassed(), 1.5)
     session.handle(StripArrived("a2", 0, 2), 2.0)
-    session.handle(stage(AnyK(3, 3, "uncoded"), 1, group=2, first=1), 2.1)
+    session.handle(stage(AnyK(3, 3), 1, group=2, first=1), 2.1)
     assert sent(session.handle(StripArrived("a0", 1, 0), 3.0)) == [("a0", 1, 1)]
 
 

@@ -19,16 +19,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from cocoi_cli.codes.code import Array, Code, Decoded
 from cocoi_cli.codes.decodings import Decoding, make_decoding
-from cocoi_cli.codes.errors import BadCodeError, IllConditionedError, NotReadyError
+from cocoi_cli.codes.errors import BadCodeError
 from cocoi_cli.codes.filter_cost import LayerSize, cost_optimum
-from cocoi_cli.codes.gain import median_gain, worst_gain
 from cocoi_cli.codes.generator import harmonic_frame
+from cocoi_cli.codes.linear_code import GuardedCode, all_but_two, check_gain, check_sizes
 from cocoi_cli.codes.mixing import mix
 from cocoi_cli.codes.rotation import (
     filter_generator,
@@ -40,7 +39,9 @@ from cocoi_cli.codes.rotation import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence, Set
+    from collections.abc import Iterable, Sequence, Set
+
+    from cocoi_cli.codes.code import Array, Code
 
 SCHEME = "fcdcc"
 STRIPS = 1  # as published: whole tensors
@@ -48,7 +49,7 @@ EAGER = True  # and every agent computes; nobody could stand in for one that is 
 
 
 @dataclass(frozen=True, slots=True)
-class FilterCode:
+class FilterCode(GuardedCode):
     """Rotation-matrix codes on both operands of a convolution, with a guard.
 
     A request is refused where the *median* noise gain is above the limit, as in `coded`. It is taken from the
@@ -70,23 +71,14 @@ class FilterCode:
     gain_limit: float
     filters: int = 1
 
+    name: ClassVar[str] = SCHEME
+
     def __post_init__(self) -> None:
-        if self.k < 1:
-            raise BadCodeError(SCHEME, self.n, self.k, "k is at least 1")
-        if self.n < self.k:
-            raise BadCodeError(SCHEME, self.n, self.k, "k is at most n")
+        check_sizes(SCHEME, self.n, self.k)
         if self.filters not in filter_groups(self.k):
             rule = f"{self.filters} groups of filters: 1, or twice a divisor of k"
             raise BadCodeError(SCHEME, self.n, self.k, rule)
-        median = _median_gain(self.n, self.k)
-        if median > self.gain_limit:
-            worst = worst_gain(harmonic_frame(self.n, self.k))
-            raise IllConditionedError(self.n, self.k, median=median, worst=worst, limit=self.gain_limit)
-
-    @property
-    def name(self) -> str:
-        """The scheme's name."""
-        return SCHEME
+        check_gain(harmonic_frame(self.n, self.k), self.gain_limit)
 
     @property
     def row_pieces(self) -> int:
@@ -105,7 +97,7 @@ class FilterCode:
 
     @property
     def blocks(self) -> int:
-        """Blocks in an answer, l_A l_B."""
+        """Blocks in an answer, its first axis: l_A l_B, input mixture u by filter mixture v at `u * l_B + v`."""
         return self.inputs * self.weights
 
     @property
@@ -119,11 +111,6 @@ class FilterCode:
         return self.n
 
     @property
-    def needed(self) -> int:
-        """Any k answers suffice, but for the guard."""
-        return self.k
-
-    @property
     def movable(self) -> bool:
         """Whether all agents hold the same weights: with a single group there is nothing to mix."""
         return self.filters == 1
@@ -132,14 +119,9 @@ class FilterCode:
         """No share is a single piece."""
         self._check(share)
 
-    def share_of(self, piece: int) -> int:
-        """There is none.
-
-        Raises:
-            IndexError: Always.
-        """
-        message = f"no share is piece {piece}"
-        raise IndexError(message)
+    def plain_shares(self) -> Iterable[int]:
+        """Those that hold uncoded pieces and filters."""
+        return range(self.n, self.n + self.k)
 
     def encode(self, pieces: Array, share: int) -> Array:
         """Mix the row pieces for one share.
@@ -206,63 +188,12 @@ class FilterCode:
         padded[: len(weight)] = weight
         return padded.reshape(self.filters, each, *weight.shape[1:])
 
-    def useful(self, share: int, arrived: Set[int]) -> bool:
-        """Whether `share` is new and `arrived` does not decode yet."""
-        return share not in arrived and not self.ready(arrived)
+    def decoding(self, arrived: Set[int]) -> Decoding:
+        """How the blocks of the output follow from those of these answers.
 
-    def deficit(self, arrived: Set[int]) -> int:
-        """Answers short of k; one where k or more came and the guard wants another."""
-        return max(self.k - len(arrived), 0) or int(not self.ready(arrived))
-
-    def ready(self, arrived: Set[int]) -> bool:
-        """Whether at least k answers came and their noise gain is within the limit."""
-        return len(arrived) >= self.k and self._decoding(arrived).gain <= self.gain_limit
-
-    def completing(self, have: Set[int]) -> tuple[int, ...]:
-        """Plain shares that make `have` decodable; the first that are enough, at most all k."""
-        known = frozenset(have)
-        for share in range(self.n, self.n + self.k):
-            if self.ready(known):
-                break
-            known |= {share}
-        return tuple(sorted(known - have))
-
-    def decode(self, arrived: Sequence[int], answers: Array, out: Array | None = None) -> Decoded:
-        """Recover the blocks of the output.
-
-        Cost: `l_A l_B` multiply-adds per answer and element of a block that is missing: all, unless plain shares came.
-
-        Args:
-            arrived: Distinct share indices in the order of the rows of `answers`.
-            answers: `(len(arrived), l_A * l_B, *block)` float32, C-contiguous, blocks of a share in the order
-                `u * l_B + v` for input mixture u and filter mixture v; borrowed.
-            out: Memory for up to k_A k_B blocks, float32, C-contiguous, apart from `answers`.
-
-        Returns:
-            k_A k_B blocks; those that came in plain shares are views of `answers`.
-
-        Raises:
-            NotReadyError: If too few came, or the guard refuses the set.
+        Nearly all are computed, with `l_A l_B` multiply-adds per answer and element; only plain shares hold some.
         """
-        have = set(arrived)
-        if len(have) < self.k:
-            raise NotReadyError(tuple(arrived), deficit=self.k - len(have))
-        decoding = self._decoding(have)
-        if decoding.gain > self.gain_limit:
-            raise NotReadyError(tuple(arrived), deficit=1, gain=decoding.gain)
-        flat = answers.reshape(-1, *answers.shape[2:])
-        row_of_share = {share: row for row, share in enumerate(arrived)}
-        # Where each row of the generator's choice, which goes by ascending share, stands among the answers.
-        place = [row_of_share[share] * self.blocks + b for share in sorted(have) for b in range(self.blocks)]
-        fresh: dict[int, Array] = {}
-        if decoding.missing:
-            weights = np.empty_like(decoding.weights)
-            weights[:, place] = decoding.weights
-            fresh = dict(zip(decoding.missing, mix(weights, flat, out), strict=True))
-        blocks = tuple(
-            fresh[piece] if piece in fresh else flat[place[decoding.copied[piece]]] for piece in range(self.pieces)
-        )
-        return Decoded(pieces=blocks, exact=True, gain=decoding.gain)
+        return _decoding(self.n, self.k, self.filters, tuple(sorted(arrived)))
 
     def _check(self, share: int) -> None:
         if not 0 <= share < self.n + self.k:
@@ -271,9 +202,6 @@ class FilterCode:
 
     def _row_weights(self, share: int) -> Array:
         return row_weights(share, self.n, self.row_pieces).astype(np.float32)
-
-    def _decoding(self, arrived: Set[int]) -> Decoding:
-        return _decoding(self.n, self.k, self.filters, tuple(sorted(arrived)))
 
 
 def make(n: int, k: int, *, gain_limit: float, filters: int = 1) -> Code:
@@ -289,11 +217,7 @@ def default_filters(k: int, layer: LayerSize) -> int:
         return 1
 
 
-def default_pieces(agents: int) -> int:
-    """Two answers may be missing; one below five agents; none for a single agent."""
-    if agents < 5:
-        return max(1, agents - 1)
-    return agents - 2
+default_pieces = all_but_two
 
 
 @lru_cache(maxsize=2048)
@@ -302,8 +226,3 @@ def _decoding(n: int, k: int, filters: int, shares: tuple[int, ...]) -> Decoding
     each = len(generator) // (n + k)
     rows = [share * each + block for share in shares for block in range(each)]
     return make_decoding(generator, rows)
-
-
-@lru_cache(maxsize=256)
-def _median_gain(n: int, k: int) -> float:
-    return median_gain(harmonic_frame(n, k))

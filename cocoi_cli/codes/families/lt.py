@@ -13,20 +13,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from cocoi_cli.codes.code import Array, Code, Decoded, completing_pieces
-from cocoi_cli.codes.errors import BadCodeError, NotReadyError
+from cocoi_cli.codes.decodings import Decoding, without_copies
+from cocoi_cli.codes.errors import BadCodeError
 from cocoi_cli.codes.gain import Matrix, decoding_matrix
-from cocoi_cli.codes.mixing import mix
+from cocoi_cli.codes.linear_code import GuardedCode
 from cocoi_cli.codes.peeling import peeling_matrix
 from cocoi_cli.codes.ranks import Ranks
 from cocoi_cli.codes.soliton import draw_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence, Set
+    from collections.abc import Set
+
+    from cocoi_cli.codes.code import Array, Code
 
 SCHEME = "lt"
 RATELESS = True
@@ -35,7 +37,7 @@ SEED = 20250112  # any fixed number: host, planner and simulation must draw the 
 
 
 @dataclass(frozen=True, slots=True)
-class LubyCode:
+class LubyCode(GuardedCode):
     """Sums of random pieces, as many as it takes.
 
     Attributes:
@@ -51,43 +53,16 @@ class LubyCode:
     gain_limit: float
     seed: int = SEED
 
+    name: ClassVar[str] = SCHEME
+
     def __post_init__(self) -> None:
         if self.k < 1:
             raise BadCodeError(SCHEME, 0, self.k, "k is at least 1")
 
     @property
-    def name(self) -> str:
-        """The scheme's name."""
-        return SCHEME
-
-    @property
-    def pieces(self) -> int:
-        """Number of pieces, k."""
-        return self.k
-
-    @property
     def shares(self) -> None:
         """There are as many as are asked for."""
         return None
-
-    @property
-    def needed(self) -> int:
-        """K symbols if they are independent; usually a few more."""
-        return self.k
-
-    @property
-    def movable(self) -> bool:
-        """Every agent holds the same weights."""
-        return True
-
-    @property
-    def filters(self) -> int:
-        """Only the input is coded."""
-        return 1
-
-    def encode_filters(self, weight: Array, share: int) -> Array:
-        """The weights as they are."""
-        return weight
 
     def members(self, share: int) -> tuple[int, ...]:
         """The pieces that a symbol adds up, ascending."""
@@ -100,10 +75,6 @@ class LubyCode:
         """The piece that a symbol of degree one is; None for a sum of several."""
         members = self.members(share)
         return members[0] if len(members) == 1 else None
-
-    def share_of(self, piece: int) -> int:
-        """The symbol that is `piece`."""
-        return piece
 
     def encode(self, pieces: Array, share: int) -> Array:
         """Add up the pieces of a symbol.
@@ -127,10 +98,6 @@ class LubyCode:
             total += pieces[piece]
         return total
 
-    def encode_shares(self, pieces: Array, shares: Sequence[int], out: Array | None = None) -> tuple[Array, ...]:
-        """Make several symbols, each by itself: there is nothing to save; `out` is not needed."""
-        return tuple(self.encode(pieces, share) for share in shares)
-
     def useful(self, share: int, arrived: Set[int]) -> bool:
         """Whether a symbol raises the rank; where the rank is full and the gain too large, any new one is."""
         if share in arrived:
@@ -140,53 +107,15 @@ class LubyCode:
             return ranks.adds(share, arrived)
         return not self.ready(arrived)
 
-    def deficit(self, arrived: Set[int]) -> int:
-        """What the rank lacks: at least so many symbols; one where the rank is full and the gain too large."""
-        lacking = self.k - _ranks(self.k, self.seed).rank(arrived)
-        return lacking or int(not self.ready(arrived))
+    def lacking(self, arrived: Set[int]) -> int:
+        """What the rank lacks: at least so many symbols, usually a few more."""
+        return self.k - _ranks(self.k, self.seed).rank(arrived)
 
-    def ready(self, arrived: Set[int]) -> bool:
-        """Whether the symbols determine every piece with a noise gain within the limit."""
-        if len(arrived) < self.k or _ranks(self.k, self.seed).rank(arrived) < self.k:
-            return False
-        return self._decoding(arrived).gain <= self.gain_limit
+    def decoding(self, arrived: Set[int]) -> Decoding:
+        """How the pieces follow from these symbols, whatever was peeled.
 
-    def completing(self, have: Set[int]) -> tuple[int, ...]:
-        """Pieces that `have` does not determine, as few as make it decodable."""
-        return completing_pieces(self, have)
-
-    def decode(self, arrived: Sequence[int], answers: Array, out: Array | None = None) -> Decoded:
-        """Recover the pieces of which no symbol is a copy.
-
-        Cost: one multiply-add per element, answer and missing piece, whatever was peeled: a product of small
-        matrices reads each answer once, where chains of subtractions read them again and again.
-
-        Args:
-            arrived: Distinct symbols in the order of the rows of `answers`.
-            answers: `(len(arrived), *shape)` float32, C-contiguous; borrowed, and those that are pieces lent on.
-            out: Memory for the others, as `Code.decode` says.
-
-        Raises:
-            NotReadyError: If the symbols do not determine every piece, or their noise gain is over the limit.
+        A product of small matrices reads each answer once, where chains of subtractions read them again and again.
         """
-        have = set(arrived)
-        rank = _ranks(self.k, self.seed).rank(have)
-        if rank < self.k:
-            raise NotReadyError(tuple(arrived), deficit=self.k - rank)
-        decoding = self._decoding(have)
-        if decoding.gain > self.gain_limit:
-            raise NotReadyError(tuple(arrived), deficit=1, gain=decoding.gain)
-        row_of = {self.piece_of(share): row for row, share in enumerate(arrived)}
-        missing = [piece for piece in range(self.k) if piece not in row_of]
-        fresh: dict[int, Array] = {}
-        if missing:
-            columns = [decoding.columns[share] for share in arrived]
-            weights = np.ascontiguousarray(decoding.weights[np.ix_(missing, columns)])
-            fresh = dict(zip(missing, mix(weights, answers, out), strict=True))
-        pieces = tuple(fresh[piece] if piece in fresh else answers[row_of[piece]] for piece in range(self.k))
-        return Decoded(pieces=pieces, exact=True, gain=decoding.gain)
-
-    def _decoding(self, arrived: Set[int]) -> _Decoding:
         return _decoding(self.k, self.seed, self.gain_limit, tuple(sorted(arrived)))
 
 
@@ -204,21 +133,6 @@ def make(n: int, k: int, *, gain_limit: float) -> Code:
 def default_pieces(agents: int) -> int:
     """Two fine pieces per agent."""
     return 2 * agents
-
-
-@dataclass(frozen=True, slots=True)
-class _Decoding:
-    """How to recover the pieces from one set of symbols.
-
-    Attributes:
-        columns: Symbol to its column of `weights`.
-        weights: `(k, len(columns))` float32.
-        gain: Noise gain of the set.
-    """
-
-    columns: dict[int, int]
-    weights: Array
-    gain: float
 
 
 @lru_cache(maxsize=1 << 14)
@@ -239,7 +153,7 @@ def _row(k: int, seed: int, symbol: int) -> Matrix:
 
 
 @lru_cache(maxsize=1024)
-def _decoding(k: int, seed: int, limit: float, symbols: tuple[int, ...]) -> _Decoding:
+def _decoding(k: int, seed: int, limit: float, symbols: tuple[int, ...]) -> Decoding:
     """Peel; where that enlarges rounding error too much, weigh all symbols by least squares."""
     rows = np.stack([_row(k, seed, symbol) for symbol in symbols])
     decoder = peeling_matrix([_members(k, seed, symbol) for symbol in symbols], k)
@@ -247,7 +161,7 @@ def _decoding(k: int, seed: int, limit: float, symbols: tuple[int, ...]) -> _Dec
     if gain > limit:
         decoder = decoding_matrix(rows, range(len(symbols)))
         gain = _gain(decoder, rows)
-    return _Decoding({symbol: at for at, symbol in enumerate(symbols)}, decoder.astype(np.float32), gain)
+    return without_copies(decoder, rows, gain)
 
 
 def _gain(decoder: Matrix, rows: Matrix) -> float:
