@@ -124,8 +124,8 @@ class Tally:
             return f"{0:9}  {self.stages:6}  {'' if self.stages else 'everything stays on the host'}".rstrip()
         differing = f"{self.differing} ({self.differing_close} close)" if self.differing else "0"
         return (
-            f"{self.histories:9}  {self.stages:6}  {self.wider:5}  {self.decoded:7}  {self.gain:5.1f}  {self.error:7.1e}"
-            f"  {self.logits_error:7.1e}  {differing:>11}  {self.seconds / self.histories:5.2f}"
+            f"{self.histories:9}  {self.stages:6}  {self.wider:5}  {self.decoded:7}  {self.gain:5.1f}"
+            f"  {self.error:7.1e}  {self.logits_error:7.1e}  {differing:>11}  {self.seconds / self.histories:5.2f}"
         )
 
 

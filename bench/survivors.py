@@ -1,9 +1,9 @@
 """Agents inside the host whose answers come, or do not come, as a random history has it.
 
 Session, coordinator, works, codes, casts and programs are those of every inference; only the links are
-of this file. For each strip a random set of answers is lost, as many as leave the others just decodable
-(the limit on the noise gain included), and those that are not lost arrive in random order from agents of
-random speed. Whoever is asked for a lost answer drops the share, and the session looks for another.
+of this file. Of each strip only those shares are ever answered that come first in a random order until they can
+be decoded, the limit on the noise gain included; whoever is asked for another one drops it, and the session
+looks further. The answers arrive in random order from agents of random speed.
 """
 
 from __future__ import annotations
@@ -177,22 +177,22 @@ class FatedLink:
 
 
 def survivors(code: Code, homes: int, rng: np.random.Generator) -> frozenset[int]:
-    """A random set of shares that can just be decoded: without any one of them it could not.
+    """The shares of a strip that are answered: those that come first in a random order, until they can be decoded.
 
     Args:
         code: Of a fixed number of shares.
-        homes: How many shares, from the first on, are at home at agents. Those of the host come in addition,
-            unless there is no decoding without them.
-        rng: Decides which shares go first.
+        homes: How many shares, from the first on, are at home at agents. Those of the host are always answered,
+            but counted only where there is no decoding without them.
+        rng: Draws the order.
     """
     assert code.shares is not None, "a code without a largest number of shares loses none for good"
-    everything = frozenset(range(code.shares))
-    kept = frozenset(range(homes)) if code.ready(frozenset(range(homes))) else everything
-    for share in rng.permutation(sorted(kept)).tolist():
-        rest = kept - {share}
-        if code.ready(rest):
-            kept = rest
-    return kept | {share for share in everything if share >= homes}
+    host = frozenset(range(homes, code.shares))
+    kept = frozenset[int]() if code.ready(frozenset(range(homes))) else host
+    for share in rng.permutation(homes).tolist():
+        if code.ready(kept):
+            break
+        kept |= {share}
+    return kept | host
 
 
 def code_for(stage: StagePlan) -> tuple[Code, int]:

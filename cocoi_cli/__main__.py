@@ -118,7 +118,7 @@ def _usage(console: Console, error: TyperException) -> int:
         sys.stderr.write(error.format_message() + "\n")
         return error.exit_code
     text = re.sub(r"'([^']*)'", r"`\1`", error.format_message().strip().rstrip(".")).replace("Value error, ", "")
-    text = text[:1].lower() + text[1:]
+    text = re.sub(r"(?:^|(?<=: ))[A-Z](?=[a-z])", lambda found: found[0].lower(), text)
     _say(console, "usage", text, f"`{path} --help` shows how it is used", {"command": path})
     return error.exit_code
 

@@ -24,7 +24,7 @@ def _faults(words: list[str]) -> int:
     if not words or words[0] in {"-h", "--help"}:
         print("usage: faults WORD [ARGUMENT ...]\n\nnames\nclear")
         print("\n".join(f"{word} {rest[0]}" for word, rest in WORDS.items()))
-        print("host-kernels PID   (the coordinator's convolutions: under the quota that the rig has for them)")
+        print("host-kernels PID   (the coordinator's convolutions, under the rig's quota)")
         return 0 if words else 2
     prefix = named_prefix()
     state = load(prefix)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Final
+import re
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from bench.lab import commands
 from bench.lab.door import named_prefix, reported
+from bench.lab.errors import usage
 from bench.lab.layout import check_prefix
 
 if TYPE_CHECKING:
@@ -16,13 +18,15 @@ _EPILOGUE: Final = """\
 examples:
   bench/lab/rig up --nodes 10 --cpu 9 --rate 940mbit --delay 0.2ms
   bench/lab/rig exec host -- cocoi infer cat.jpg --model vgg16.onnx
-  bench/lab/rig exec host -- cocoi infer cat.jpg --model vgg16.onnx --fleet "$(bench/lab/rig fleet)"
+  cocoi fleet list --fleet "$(bench/lab/rig fleet)"
   bench/lab/rig measure
   bench/lab/rig down
 
-A second rig beside the first has another --prefix, before the command, and another --net.
+A second rig beside the first has another --prefix, before the command, and
+another --net.
 
-exit status: 0 done, 1 failed, 2 usage, 3 this machine lacks something; of `exec`, that of its command
+exit status: 0 done, 1 failed, 2 usage, 3 this machine lacks something; of
+`exec`, that of its command
 """
 
 
@@ -38,10 +42,24 @@ def _rig(arguments: Sequence[str]) -> int:
     return work(options)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Complains as the rest of the rig does: one line, and one of advice."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with what was wrong.
+
+        Raises:
+            RigError: Always.
+        """
+        unknown = re.match(r"argument COMMAND: invalid choice: '([^']*)'", message)
+        text = f"`{unknown[1]}` is no command" if unknown else re.sub(r"'([^']*)'", r"`\1`", message)
+        raise usage(text, f"`{self.prog} --help` shows how it is used")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         "rig",
-        description="An emulated fleet of slow devices on this machine: namespaces, shaped links, processor quotas.",
+        description="An emulated fleet of slow devices on this machine: namespaces, shaped links,\nprocessor quotas.",
         epilog=_EPILOGUE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -70,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_up(words: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_up(words: argparse._SubParsersAction[_Parser]) -> None:
     up = words.add_parser("up", help="make the fleet and start its agents", allow_abbrev=False)
     add = up.add_argument
     add("--nodes", type=int, default=10, help="devices (default: %(default)s)")

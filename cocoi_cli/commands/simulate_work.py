@@ -41,7 +41,7 @@ from cocoi_cli.views.plots import check_plot_name, plot_latencies
 from cocoi_cli.views.simulate import Row, latencies_by_row, simulation_document, simulation_table, tails_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from cocoi_cli.commands.simulate import SimulateRequest
     from cocoi_cli.model.layers import Prepared
@@ -77,11 +77,13 @@ def run(request: SimulateRequest) -> int:
     straggling = parse_straggling(request.straggling, names)
     model = open_model(request.model)
     work = _Work(request, console, known, straggling, model)
+    with console.busy("planning"):
+        plans = list(work.plans(ks))  # what cannot be is refused before anything is simulated
     if not request.json:
         for text in known.warnings:
             console.warning(text)
         console.note(work.words())
-    rows = work.rows(ks)
+    rows = work.rows(plans)
     document = simulation_document(
         rows,
         {
@@ -138,9 +140,8 @@ class _Work:
         lines.append(f"{request.inferences} inferences, straggling {self._straggling.text}, seed {request.seed}")
         return "\n".join([*lines, self._assumed] if self._assumed else lines)
 
-    def rows(self, ks: tuple[int, ...]) -> list[Row]:
+    def rows(self, plans: Sequence[tuple[str, Plan]]) -> list[Row]:
         """One row per plan, then one device and this machine alone."""
-        plans = list(self._plans(ks))  # what cannot be is refused before anything is simulated
         rows = []
         with self._console.busy("simulating") as tell:
             for name, plan in plans:
@@ -156,7 +157,12 @@ class _Work:
         )
         return Row(name, plan, result, result.latencies_s)
 
-    def _plans(self, ks: tuple[int, ...]) -> Iterator[tuple[str, Plan]]:
+    def plans(self, ks: tuple[int, ...]) -> Iterator[tuple[str, Plan]]:
+        """Names and plans: that of the file, then one for each scheme and k.
+
+        Raises:
+            UsageError: A k goes with no device or code.
+        """
         request = self._request
         if self._document is not None and request.plan is not None:
             yield Path(request.plan).name, self._document.plan

@@ -478,7 +478,7 @@ class Coordinator:
             case SendShare():
                 self._send(instruction)
             case CancelWork(agent, codeword, share):
-                self._skip(agent, codeword, share)
+                self._drop(agent, codeword, share)
             case DecodeStrip():
                 self._decode(instruction)
             case ComputeLocally():
@@ -518,11 +518,11 @@ class Coordinator:
             deadline_s=max(inference.ends_at - sent, 0.0) if not inference.overdue else None,
         )
 
-    def _skip(self, agent: str, codeword: int, share: int) -> None:
+    def _drop(self, agent: str, codeword: int, share: int) -> None:
         if agent == HOST:
-            self._host.skip(codeword, share)
+            self._host.cancel(codeword, share)
         else:
-            self._links[agent].skip(codeword, share)
+            self._links[agent].cancel(codeword, share)
 
     def _decode(self, instruction: DecodeStrip) -> None:
         inference, active = self._expect()
@@ -623,7 +623,7 @@ class Coordinator:
         """Want nothing more of what agents still compute for an inference."""
         for instruction in self._session.handle(RequestCancelled(inference.request), self._clock()):
             if isinstance(instruction, CancelWork):
-                self._skip(instruction.agent, instruction.codeword, instruction.share)
+                self._drop(instruction.agent, instruction.codeword, instruction.share)
 
     def _outcome(self, inference: Inference, tensors: Mapping[str, AnyArray], latency_s: float) -> Outcome:
         return Outcome(

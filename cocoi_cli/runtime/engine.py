@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from cocoi_cli.runtime.rehearsals import Rehearsals
     from cocoi_cli.runtime.report import AnyArray, CheckReport, Verification
 
-DEPTH: Final = 2  # shares that an agent may hold while there is plenty to do: one travels while another is computed
+DEPTH: Final = 2
 
 
 class Engine:

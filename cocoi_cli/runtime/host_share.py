@@ -58,7 +58,7 @@ class HostShare:
 
         future.add_done_callback(ended)
 
-    def skip(self, codeword: int, share: int) -> None:
+    def cancel(self, codeword: int, share: int) -> None:
         """Drop a share that has not begun; one that has is answered all the same."""
         future = self._waiting.get((codeword, share))
         if future is not None:

@@ -61,8 +61,8 @@ class Link(Protocol):
     ) -> None:
         """Send one share to be computed."""
 
-    def skip(self, codeword: int, share: int) -> None:
-        """Drop a share that has not begun."""
+    def cancel(self, codeword: int, share: int) -> None:
+        """Drop a share, as soon as the agent can."""
 
 
 class LinkOwner(Protocol):

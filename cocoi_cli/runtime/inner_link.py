@@ -116,7 +116,7 @@ class InnerLink:
             answer = Answer(number, stream, codeword, share, Status.REFUSED, code=word, message="told to refuse")
             loop.call_soon(self._deliver, answer, ())
 
-    def skip(self, codeword: int, share: int) -> None:
+    def cancel(self, codeword: int, share: int) -> None:
         """Every share is begun at once, so there is nothing to drop."""
 
     def die(self, cause: str) -> None:

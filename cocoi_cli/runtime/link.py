@@ -27,6 +27,7 @@ from cocoi_agent.wire.messages import (
     AskVitals,
     Binding,
     Bye,
+    Cancel,
     Credit,
     Fault,
     Have,
@@ -40,7 +41,6 @@ from cocoi_agent.wire.messages import (
     Pong,
     Put,
     Run,
-    Skip,
     Stored,
     Vitals,
     Welcome,
@@ -360,11 +360,11 @@ class AgentLink:
         self._release()
         return run
 
-    def skip(self, codeword: int, share: int) -> None:
-        """Ask the agent to drop a share that it has not begun; the answer still comes."""
+    def cancel(self, codeword: int, share: int) -> None:
+        """Ask the agent to drop a share: at once, or, being computed, between two nodes. An answer still comes."""
         run = self._runs.get((codeword, share))
         if run is not None and self._connection is not None:
-            self._connection.send_nowait_control(Skip(run, (share,)))
+            self._connection.send_nowait_control(Cancel(run))
 
     async def aclose(self) -> None:
         """Say good-bye and close; idempotent, and the owner hears nothing of it."""

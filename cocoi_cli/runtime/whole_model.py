@@ -63,7 +63,7 @@ class WholeModel:
             async with asyncio.timeout(deadline_s):
                 answer, arrays = await self._answer
         except TimeoutError:
-            link.skip(CODEWORD, 0)
+            link.cancel(CODEWORD, 0)
             raise LinkError(link.id, link.id, f"no answer within {deadline_s:g} s") from None
         finally:
             self._answer = self._expected = None

@@ -159,7 +159,7 @@ class Device:
         luck: Its draws.
         holds: Shares that it was sent and has not answered, by codeword and share.
         computed_s: Seconds of finished work.
-        dropped: Shares that it did not compute because it was told so in time.
+        dropped: Shares whose rows it did not send because it was told so in time.
         dead: Whether it has died.
     """
 
@@ -227,7 +227,10 @@ class Device:
         self._working = None
         self.computed_s += task.compute_s
         task.done_at = self._clock.now
-        if self._down.free_at > self._clock.now:
+        if task.unwanted:
+            self.dropped += 1
+            self._clock.at(self._clock.now + self.half_s, self._answer, task, False)  # noqa: FBT003 - without rows
+        elif self._down.free_at > self._clock.now:
             self._clock.at(self._down.free_at, self._return, task)
         else:
             self._return(task)

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 HOST: Final = "host"
 DEADLINE_S: Final = 60.0  # the default of an inference
-DEPTH: Final = 2  # as the engine of real inferences has it
+DEPTH: Final = 2
 
 
 def simulate(

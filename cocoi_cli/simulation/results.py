@@ -34,7 +34,7 @@ class AgentResult:
         name: In the fleet; `host` for the host's own shares.
         used: Shares whose answers were used.
         late: Shares whose answers came when nobody waited for them any more.
-        dropped: Shares that it was told to drop before it had begun them.
+        dropped: Shares that it dropped when it was told to, before or while it computed them.
         used_s: Seconds of computing that were of use.
         wasted_s: Seconds of computing that were not.
         bytes_out: Sent to it.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
     from rich.progress import TaskID
+
+
+LONGEST: Final = 46  # columns of the words before the bar, which fits 80 with them
 
 
 class SilentBench:
@@ -65,7 +68,7 @@ class LiveBench(SilentBench):
 
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=console,
@@ -86,7 +89,8 @@ class LiveBench(SilentBench):
 
     def at(self, model: str, scenario: str, row: str) -> None:
         """The words before the bar."""
-        self._bar.update(self._task, description=f"{model[:16]}, {scenario[:12]}: {row or 'preparing'}")
+        text = f"{model[:16]}, {scenario[:12]}: {row or 'preparing'}"
+        self._bar.update(self._task, description=text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…")
 
     def done(self, inferences: int = 1) -> None:
         """The bar grows."""

@@ -33,7 +33,7 @@ def plan_table(decided: Decided) -> Table:
 
 
 def outcome(decided: Decided) -> str:
-    """What the plan comes to, in one or two lines."""
+    """What the plan comes to, in two or three lines of 80 columns."""
     plan, found = decided.plan, decided.plan.prediction
     if found is None:
         return ""
@@ -45,9 +45,9 @@ def outcome(decided: Decided) -> str:
     sent = sum(_moved(step.option) for step in decided.steps)
     bound = sum(_bound(step.option) for step in decided.steps)
     gain = found.local_s / found.latency_s
-    return (
-        f"predicted {seconds(found.latency_s)}{of} on {whom}, {gain:.1f} x quicker than here alone\n"
-        f"{size(sent)} moved; no schedule of these stages is below {seconds(bound)}"
+    return _fitting(
+        f"predicted {seconds(found.latency_s)}{of} on {whom}, {gain:.1f} x quicker than here alone",
+        f"{size(sent)} moved; no schedule of these stages is below {seconds(bound)}",
     )
 
 
@@ -61,8 +61,8 @@ def baselines(decided: Decided) -> str:
         alone.append(f"{found.device} {seconds(found.device_s)}")
     text = f"alone: {', '.join(alone)}"
     if found.round_robin_s is None:
-        return f"{text}; no device has room for the whole model"
-    return f"{text}; whole pictures in turn: {seconds(found.round_robin_s)} each"
+        return _fitting(f"{text}; no device has room for the whole model")
+    return _fitting(f"{text}; whole pictures in turn: {seconds(found.round_robin_s)} each")
 
 
 def why_text(decided: Decided, choices: Mapping[str, BestK]) -> str:
@@ -80,7 +80,7 @@ def why_text(decided: Decided, choices: Mapping[str, BestK]) -> str:
         lines.append("in all that wins too little: everything stays on this machine")
     if choices:
         lines.append("k*: the best k by the exact latency; k°: by the paper's approximation")
-    return "\n".join("\n".join(wrap(line, WIDTH, subsequent_indent="    ")) for line in lines)
+    return _fitting(*lines, indent=4)
 
 
 def plan_document(
@@ -110,6 +110,10 @@ def plan_document(
 def step_name(step: Step) -> str:
     """The segment's name, or the layer's."""
     return step.layers[0].name if step.segment is None else step.segment.name
+
+
+def _fitting(*lines: str, indent: int = 0) -> str:
+    return "\n".join("\n".join(wrap(line, WIDTH, subsequent_indent=" " * indent)) for line in lines)
 
 
 def _stages(decided: Decided) -> Iterator[ConvPlan | SegmentPlan]:

@@ -126,6 +126,7 @@ class LiveProgress(SilentProgress):
         )
         self._task: TaskID = self._bar.add_task(opening, total=None, note="")
         self._stages = 0
+        self._parts: dict[int, str] = {}  # what a stage is cut into
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -153,13 +154,15 @@ class LiveProgress(SilentProgress):
     def stage_started(self, index: int, name: str, kind: str, strips: int) -> None:
         """A stage begins."""
         where = f"stage {index + 1} of {self._stages}"
-        note = "on this machine" if kind == "local" else f"0 of {plural(strips, 'strip')}"
+        self._parts[index] = part = "tile" if kind == "fused" else "strip"
+        note = "on this machine" if kind == "local" else f"0 of {plural(strips, part)}"
         self._bar.update(self._task, description=f"{where}  {_cut(name)}", completed=index, note=note)
 
     def strip_done(self, index: int, done: int, strips: int) -> None:
         """A strip was decoded."""
         part = done / strips if strips else 0.0
-        self._bar.update(self._task, completed=index + part, note=f"{done} of {plural(strips, 'strip')}")
+        note = f"{done} of {plural(strips, self._parts.get(index, 'strip'))}"
+        self._bar.update(self._task, completed=index + part, note=note)
 
     def stage_done(self, index: int, report: StageReport) -> None:
         """A stage ended."""

@@ -101,7 +101,7 @@ def _distributed(stage: StageReport) -> tuple[str, ...]:
     if stage.kind == "fused" or stage.scheme == "hedged":
         code = f"{'fused' if stage.kind == 'fused' else stage.scheme} {stage.n}"
     # The plan's reason repeats what the columns beside it say.
-    reason = re.sub(r", \d+ strips?$", "", stage.reason.removeprefix(f"{code} "))
+    reason = re.sub(r", \d+ strips?$| decides$", "", stage.reason.removeprefix(f"{code} "))
     if stage.host:
         reason = f"{plural(stage.host, 'share')} by the host"
     answers = f"{stage.arrived}/{stage.late}/{stage.lost}"

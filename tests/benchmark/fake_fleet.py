@@ -11,7 +11,10 @@ from cocoi_cli.runtime.host import HostKernels
 from cocoi_cli.runtime.report import AgentReport, InferenceReport, Span, StageReport, Trace
 
 AGENTS = ("agent-1", "agent-2", "agent-3")
-SLOWNESS = {"auto": 0.5, "coded": 0.6, "uncoded": 1.0, "cocoi": 1.1, "local": 2.0, "device": 2.5}
+SLOWNESS = {
+    "auto": 0.5, "coded": 0.6, "hedged": 0.7, "replication": 0.8, "lt": 0.9, "uncoded": 1.0, "cocoi": 1.1, "fcdcc": 1.2,
+    "local": 2.0, "device": 2.5,
+}  # fmt: skip
 TRACE = Trace((Span("agent-1", "run", 0.0, 0.01, {"outcome": "used"}), Span("host", "local", 0.01, 0.02, {})), {})
 
 

@@ -14,6 +14,7 @@ from cocoi_cli.benchmark.errors import (
     BadResultsError,
     FaultsFailedError,
     NoFaultsError,
+    NothingToMeasureError,
     ScenarioTooLargeError,
     UnknownRowError,
     UnknownScenarioError,
@@ -148,7 +149,8 @@ def test_a_scheme_that_refuses_is_left_out_and_said(bench, shelf, capsys):
     document = bench(schemes="uncoded,cocoi")
     assert cells(document)["none", "cocoi"]["absent"] == "no `cocoi` code has n = 3 and k = 2: no"
     assert document["complete"]
-    assert "warning: cocoi is not measured: no `cocoi` code has n = 3 and k = 2: no\n" in capsys.readouterr().err
+    out = capsys.readouterr().out
+    assert "\ncocoi is not measured: no `cocoi` code has n = 3 and k = 2: no\n" in out
 
 
 def test_when_all_refuse_the_first_refusal_is_the_error(bench, shelf):
@@ -161,11 +163,41 @@ def test_when_all_refuse_the_first_refusal_is_the_error(bench, shelf):
     assert (shelf.opened, shelf.closed) == (1, 1)
 
 
-def test_dask_says_when_it_is_not_there(bench, monkeypatch):
-    monkeypatch.setattr("cocoi_cli.commands.bench_scenario.is_installed", lambda: False)
-    document = bench(schemes="uncoded,dask")
-    assert cells(document)["none", "dask"]["absent"] == "dask.distributed is not installed"
-    assert cells(document)["none", "dask"]["samples"] == []
+@pytest.fixture
+def no_dask(monkeypatch):
+    monkeypatch.setattr("cocoi_cli.commands.bench_request.is_installed", lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("row", "schemes", "reason"),
+    [
+        ("dask", "uncoded,dask", "dask.distributed is not installed"),
+        ("auto", None, "the planner needs a fleet that was measured, not embedded agents"),
+    ],
+)
+def test_a_row_that_cannot_run_says_why_at_once_and_under_the_table(
+    bench, shelf, no_dask, capsys, row, schemes, reason
+):
+    document = bench(schemes=schemes, inferences=1)
+    assert (cells(document)["none", row]["absent"], cells(document)["none", row]["samples"]) == (reason, [])
+    assert row not in shelf.rows
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[0] == f"warning: {row} is left out: {reason}"
+    assert f"{row} is not measured: {reason}" in " ".join(captured.out.split())
+
+
+def test_a_benchmark_that_is_done_but_for_absent_rows_runs_nothing_more(bench, shelf, no_dask):
+    bench(schemes="uncoded,dask")
+    shelf.asked.clear()
+    assert bench(schemes="uncoded,dask", resume=True)["complete"]
+    assert shelf.asked == []
+
+
+def test_workers_of_this_machine_meet_no_faults(bench, shelf, monkeypatch):
+    monkeypatch.setattr("cocoi_cli.commands.bench_request.is_installed", lambda: True)
+    document = bench(schemes="dask", scenarios="dead-1")
+    assert cells(document)["dead-1", "dask"]["absent"] == "faults do not reach its workers on this machine"
+    assert shelf.opened == 0
 
 
 def test_ctrl_c_keeps_what_was_measured(bench, shelf):
@@ -284,6 +316,9 @@ def test_figures_are_drawn(bench, tmp_path):
         ({"scenarios": "dead-2", "embedded": 2}, ScenarioTooLargeError, "hits 2 devices, and the fleet has 2"),
         ({"n": 4}, TooFewAgentsError, "`n` = 4 was asked for, and 3 agents are live"),
         ({"n": 2, "k": 3}, BadSizeError, "`k` must not be above `n`"),
+        ({"n": 0}, BadSizeError, "`n` must be at least 1"),
+        ({"k": 0}, BadSizeError, "`k` must be at least 1"),
+        ({"schemes": "coded,auto"}, BadOptionError, "the planner needs a fleet that was measured"),
         ({"embedded": 0}, BadOptionError, "at least 1 agent"),
         ({"fleet": "f.toml"}, BadOptionError, "names other agents"),
         ({"faults": "f"}, BadOptionError, "frozen and killed without a script"),
@@ -300,6 +335,12 @@ def test_what_cannot_be_is_refused_before_anything_starts(bench, shelf, changes,
     with pytest.raises(kind) as caught:
         bench(**changes)
     assert text in caught.value.message
+    assert shelf.opened == 0
+
+
+def test_nothing_to_measure_is_an_error(bench, shelf, no_dask):
+    with pytest.raises(NothingToMeasureError, match=r"can be measured: `dask`: dask\.distributed is not installed"):
+        bench(schemes="dask")
     assert shelf.opened == 0
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -49,3 +53,26 @@ def test_an_agent_that_dies_in_the_middle_is_there_again_for_the_next_inference(
     assert all(sample["latency_s"] is not None for sample in samples)
     # Whether the fault comes before the end of an inference of a few milliseconds, the machine decides.
     assert all([call[0] for call in sample["faults"]] in (["kill"], []) for sample in samples)
+
+
+def test_the_end_by_the_system_keeps_what_was_measured(model, tmp_path, repository):
+    """The signal comes while a scenario begins: agents start, are frozen, or are waited for."""
+    out = tmp_path / "out.json"
+    words = ["bench", model, "--embedded", "3", "--schemes", "coded", "--scenarios", "none,frozen-1"]
+    words += ["--inferences", "3", "--warm-up", "1", "-o", str(out)]
+    command = subprocess.Popen(
+        [sys.executable, "-m", "cocoi_cli", *words],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(repository), str(repository / "agent")])},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with command:
+        assert any(", frozen-1: 3 of 6 inferences" in line for line in iter(command.stderr.readline, ""))
+        command.send_signal(signal.SIGTERM)
+        rest = command.stderr.read()
+    assert command.returncode == 128 + signal.SIGTERM
+    assert rest.endswith("hint: what was measured is kept: the same command with `--resume` goes on with it\n")
+    document = json.loads(out.read_text())
+    assert not document["complete"]
+    assert len(document["cells"][0]["samples"]) == 3

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from dataclasses import replace
 
 import pytest
 
+from cocoi_cli import __main__
 from cocoi_cli.benchmark.errors import AgentsStayAwayError, FaultsFailedError, NoFaultsError, UnknownDeviceError
 from cocoi_cli.benchmark.rows import ROWS
 from cocoi_cli.commands import bench_fleet, bench_request
@@ -84,6 +86,12 @@ def test_faults_stand_while_a_scenario_is_measured(bench):
     assert document["conditions"]["devices"]["pi-1"]["cores"] == 4
 
 
+def test_a_pipe_is_told_of_every_scenario(bench, capsys):
+    bench(quiet=False, scenarios="none,two-slow")
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("small_16_4, ")]
+    assert told == ["small_16_4, none: 0 of 8 inferences done", "small_16_4, two-slow: 4 of 8 inferences done"]
+
+
 def test_every_scenario_begins_with_connections_of_its_own(bench, shelf):
     bench(scenarios="none,dead-1,two-slow")
     assert (shelf.opened, shelf.closed) == (3, 3)
@@ -144,6 +152,50 @@ def test_ctrl_c_undoes_the_faults(bench, shelf):
     assert json.loads(bench.out.read_text())["complete"] is False
 
 
+@pytest.fixture
+def terminable():
+    """SIGTERM does in this process what it does in that of a command."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    signal.signal(signal.SIGTERM, __main__._terminate)
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
+
+
+def signalling(bench, clear: int) -> None:
+    """From so many calls of `clear` on the script sends its caller two signals before it undoes anything."""
+    ends = f'if [ "$1" = clear ] && [ $(grep -c clear "$(dirname "$0")/calls") -ge {clear} ]; then\n'
+    ends += '  kill -TERM $PPID; kill -INT $PPID\nfi\nif [ "$1" = clear ]; then echo cleared >> "$0.log"; fi\n'
+    (bench.out.parent / "faults").write_text(SCRIPT + ends)
+
+
+def cleared(bench) -> int:
+    return len((bench.out.parent / "faults.log").read_text().splitlines())
+
+
+def test_the_end_by_the_system_undoes_the_faults_and_keeps_what_was_measured(bench, shelf, terminable):
+    """Also where the signal comes again, and Ctrl-C with it, while they are undone."""
+    signalling(bench, clear=2)
+
+    def ends(options):
+        if len(shelf.asked) == 6:
+            signal.raise_signal(signal.SIGTERM)
+
+    shelf.fails = ends
+    with pytest.raises(KeyboardInterrupt):  # the last one that was heard; the first is its context
+        bench(scenarios="two-slow")
+    assert bench.calls()[-2:] == ["clear", "clear"]
+    assert cleared(bench) >= 2
+    document = json.loads(bench.out.read_text())
+    assert (document["complete"], sum(len(cell["samples"]) for cell in document["cells"])) == (False, 3)
+
+
+def test_undoing_at_the_end_is_not_cut_off(bench, terminable):
+    signalling(bench, clear=3)
+    assert bench(scenarios="two-slow")["complete"]
+    assert cleared(bench) == 3
+
+
 def test_a_script_that_fails_ends_the_benchmark_and_is_asked_to_undo(bench, shelf, tmp_path):
     scenario = tmp_path / "own.toml"
     scenario.write_text('[lossy]\nbefore = [{word = "loss", devices = 1, arguments = [2]}]\n')
@@ -177,7 +229,8 @@ def test_without_a_script_devices_can_not_be_harmed(bench):
 def test_what_was_measured_of_the_fleet_is_needed_for_the_planner_alone(model, source):
     request = Request(models=(model,), fleet="absent.toml")
     rows = (ROWS["coded"], ROWS["local"])
-    assert bench_request.fleet_model(request, source, rows) is None
-    assert bench_request.fleet_model(request, source, (*rows, ROWS["auto"])) is None
+    assert bench_request.fleet_model(request, source, rows) == (None, "")
+    found, reason = bench_request.fleet_model(request, source, (*rows, ROWS["auto"]))
+    assert (found, reason) == (None, "there is no fleet file `absent.toml`")
     with pytest.raises(ConfigurationError):
         bench_request.fleet_model(replace(request, schemes="auto"), source, (ROWS["auto"],))

@@ -9,8 +9,9 @@ from cocoi_cli.benchmark.statistics import Ratio
 from cocoi_cli.benchmark.summary import summarise
 from cocoi_cli.planning.plan import ConvPlan, Plan, SegmentPlan
 from cocoi_cli.views import bench_words as words
-from cocoi_cli.views.bench import conditions_line, figures_table, legend, ratio_tables, remarks
+from cocoi_cli.views.bench import absences, conditions_lines, figures_table, legend, ratio_tables, remarks
 from cocoi_cli.views.bench_markdown import bench_markdown
+from cocoi_cli.views.bench_progress import LiveBench
 from tests.benchmark import made_run as made
 
 GOLDEN = Path(__file__).parent / "golden.md"
@@ -72,25 +73,53 @@ def test_many_scenarios_take_several_tables():
 
 def test_says_what_is_missing():
     summaries = summarise(made.made_run())
-    assert remarks(summaries) == [
-        "dask is not measured: dask.distributed is not installed",
-        "auto in dead-1 on net: 5 of 6 answered",
-    ]
-    assert "p99 needs 500 inferences per cell" in legend(summaries)
+    assert remarks(summaries) == ["auto in dead-1 on net: 5 of 6 answered"]
+    assert "p95 needs 20 inferences per cell, p99 500" in legend(summaries)
+    assert "p99 needs 500 inferences per cell" in legend(summarise(made.made_run(21)))
     assert any(line.startswith("!: the largest class") for line in legend(summaries))
+
+
+def test_the_reason_stands_under_a_table_without_figures():
+    run = made.made_run()
+    assert absences(summarise(run), "net") == ["dask is not measured: dask.distributed is not installed", ""]
+    assert absences(summarise(run), "other") == []
+    run.cell("net", "dead-1", "dask").absent = "faults do not reach its workers, which are processes of this machine"
+    assert absences(summarise(run), "net") == [
+        "dask is not measured in none: dask.distributed is not installed",
+        "dask is not measured in dead-1: faults do not reach its workers, which are",
+        "  processes of this machine",
+        "",
+    ]
 
 
 def test_says_when_there_are_too_few_for_an_interval():
     run = made.made_run(6)
     for cell in run.cells:
         del cell.samples[3:]
-    assert "3 per cell are too few for an interval: `--inferences 30` gives one" in legend(summarise(run))
-    assert max(len(line) for line in legend(summarise(run))) <= 82
+    said = legend(summarise(run))
+    assert "3 per cell are too few for an interval: `--inferences 30` gives one" in said
+    assert said[0] == "ms, and ratio of medians to `uncoded` in the same run;"
+    assert max(map(len, said)) <= 80
+    assert max(map(len, legend(summarise(made.made_run())))) <= 80
 
 
-def test_the_machine_stands_in_one_line():
-    assert conditions_line(made.made_run()) == (
-        "Plain processor, 2 cores, load 0.5 at the start; seed 1, 2026-01-02T03:04:05+00:00"
+def test_says_why_there_are_no_ratios():
+    run = made.made_run()
+    run.cells[:] = [cell for cell in run.cells if cell.row != "uncoded"]
+    assert legend(summarise(run))[0] == "ms; no ratio without figures of `uncoded`;"
+
+
+def test_nothing_is_explained_where_nothing_was_measured():
+    run = made.made_run()
+    for cell in run.cells:
+        cell.samples.clear()
+    assert legend(summarise(run)) == []
+
+
+def test_the_machine_and_the_moment_stand_in_two_lines():
+    assert conditions_lines(made.made_run()) == (
+        "Plain processor, 2 cores, load 0.5 at the start",
+        "seed 1, 2026-01-02T03:04:05+00:00",
     )
 
 
@@ -130,3 +159,14 @@ def test_a_plan_in_a_few_words():
     layers = (layer("a", "fused", 0, 0), layer("b", "fused", 0, 0), layer("c"), layer("d", "uncoded", 10, 10))
     fused = Plan("auto", 10, 8, "f16", layers, (segment,))
     assert words.plan_words(fused) == "1 segment fused, 2 of 2 layers coded (10,8), uncoded (10,10)"
+
+
+def test_the_bar_has_one_line_at_80_columns():
+    terminal = Console(width=80, color_system=None)
+    bar = LiveBench(terminal)
+    bar.total(10_000)
+    bar.at("a-model-with-a-very-long-name", "a-long-scenario-of-mine", "uncoded-forgetful, warming up")
+    bar.done(9_999)
+    (line,) = text(bar._bar.get_renderable()).splitlines()
+    assert line.startswith("a-model-with-a-v, a-long-scena: uncoded-forge…")
+    assert "9999/10000" in line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -100,6 +101,40 @@ def test_an_unexpected_exception_is_a_bug_with_a_traceback(cocoi, signs, picture
     assert "error: this is a bug in cocoi: ZeroDivisionError: one too many\nhint: " in outcome.err
     document = cocoi("infer", "red.png", "-m", signs, "--json").document
     assert (document["error"], document["details"]) == ("bug", {"exception": "ZeroDivisionError"})
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("plan nope", "`cocoi model list` names"),
+        ("simulate nope --devices 3", "`cocoi model list` names"),
+        ("bench signs.onnx --image nope", "`cocoi bench --help` says"),
+        ("bench signs.onnx -o no/x.json", "`cocoi bench --help` shows"),
+        ("plan signs.onnx --devices 3 -o no/x.toml", "`cocoi plan --help` shows"),
+        ("simulate signs.onnx -o no/x.json", "`cocoi simulate --help` shows"),
+        ("simulate signs.onnx --devices 3 --k 4", "`cocoi simulate --help` explains"),
+        ("bench signs.onnx --embedded 2 --k 4", "`cocoi bench MODEL --embedded 4` starts more"),
+        ("plan signs.onnx", "`cocoi plan MODEL --devices 10`"),
+        ("model info signs.onnx/x", "`cocoi model list` names"),
+    ],
+)
+def test_the_hint_is_about_the_command_that_was_typed(cocoi, signs, typed, hint):
+    outcome = cocoi(*typed.split())
+    assert outcome.status in (1, 2, 3, 4)
+    assert hint in outcome.err.splitlines()[-1]
+    assert "cocoi infer" not in outcome.err
+
+
+def test_a_benchmark_that_is_ended_says_how_it_goes_on(cocoi, signs, monkeypatch):
+    def ended(_):
+        raise __main__.Terminated(signal.SIGTERM)
+
+    monkeypatch.setattr("cocoi_cli.commands.bench_work.run", ended)
+    outcome = cocoi("bench", signs, "-o", "out.json")
+    assert outcome.status == 143
+    assert outcome.err == (
+        "error: ended by SIGTERM\nhint: what was measured is kept: the same command with `--resume` goes on with it\n"
+    )
 
 
 def test_an_interrupt_ends_with_130_and_closes_the_fleet(cocoi, fleet, signs, picture):

@@ -8,6 +8,7 @@ import pkgutil
 import re
 from pathlib import Path
 
+import pytest
 import typer.main
 
 import cocoi_cli
@@ -18,11 +19,20 @@ from cocoi_cli.errors import CocoiError, ModelError
 # Values that steer a hint: each error is asked with none and with all of them.
 DETAILS = {
     "path": "net.onnx",
+    "what": "model",
     "model": "net",
     "asked": 9,
     "fault": "out-of-memory",
 }
 FAULTS = ("out-of-memory", "store-full", "anything")
+COMMANDS = ("infer", "plan", "simulate", "bench", "model info", "deploy", "")
+
+
+# What several commands refuse for the same reason.
+SHARED = (
+    "no-such-file", "unreadable-file", "output-not-writable", "bad-option", "usage", "unknown-scheme",
+    "unknown-transport", "no-fleet", "too-few-agents", "bad-size", "ill-conditioned", "deadline",
+)  # fmt: skip
 
 
 def error_codes() -> set[str]:
@@ -60,7 +70,8 @@ def findings() -> set[str]:
 def hint_texts() -> list[str]:
     texts = [hints.FALLBACK, hints.USAGE, hints.BUG]
     for code in sorted(error_codes()):
-        texts += [hints.for_code(code, details) or "" for details in ({}, DETAILS)]
+        texts += [hints.for_code(code, details, each) or "" for details in ({}, DETAILS) for each in COMMANDS]
+    texts += [hints.again(words, each) for words in ([], ["-o", "x.json"]) for each in COMMANDS]
     texts += [hints.for_code("agent-fault", {"fault": fault}) or "" for fault in FAULTS]
     texts += [hints.for_code(finding, details) or "" for finding in sorted(findings()) for details in ({}, DETAILS)]
     texts += [hints.for_code("device-failed", {"failure": failure}) or "" for failure in sorted(failures())]
@@ -118,6 +129,37 @@ def test_every_command_and_option_in_a_hint_exists():
             assert path or words[0].startswith("-"), quoted
             known = {flag for option in commands[path].params for flag in option.opts} | {"--help", "-h"}
             assert [word for word in words if word.startswith("-") and word not in known] == [], quoted
+
+
+@pytest.mark.parametrize("command", ["plan", "simulate", "bench"])
+@pytest.mark.parametrize("code", SHARED)
+def test_advice_is_about_the_command_that_was_typed(command, code):
+    """Unless it lacks the options that are advised."""
+    text = hints.for_code(code, {}, command)
+    lacking = {"plan": "too-few-agents bad-size deadline", "simulate": "too-few-agents bad-size deadline"}
+    assert ("`cocoi infer" in text) == (code in lacking.get(command, "").split())
+    assert f"`cocoi {command}" in text or code in lacking[command].split()
+
+
+def test_who_is_asked_without_a_command_speaks_of_inferences():
+    assert hints.for_code("unknown-scheme", {}) == "`cocoi infer --help` lists the schemes"
+    assert hints.for_code("bad-option", {}, "") == hints.USAGE
+
+
+def test_a_model_and_another_file_that_are_not_there_are_told_apart():
+    model = hints.for_code("no-such-file", {"path": "x", "what": "model"}, "bench")
+    assert "cocoi model list" in model
+    assert hints.for_code("no-such-file", {"path": "x", "what": "file"}, "bench").endswith(
+        "`cocoi bench --help` says what may be named there"
+    )
+
+
+def test_an_interrupted_benchmark_goes_on_where_something_was_kept():
+    assert "`--resume`" in hints.again(["bench", "-o", "x.json"], "bench")
+    assert "kept" in hints.again(["bench", "--output=x.json"], "bench")
+    assert "`cocoi bench -o OUT.json`" in hints.again(["bench"], "bench")
+    assert hints.again(["plan", "x", "-o", "p.toml"], "plan") == "type the command again"
+    assert "stays" in hints.again(["deploy"], "deploy")
 
 
 def test_hints_stand_on_one_line_and_end_without_a_full_stop():

@@ -24,10 +24,10 @@ plan: 2 of 3 conv layers on the agents, coded (6,4), f16
 stage 2 of 4: conv1: 6 strips in 12 ms
 stage 3 of 4: features.block.12.conv: 3 strips in 200 ms
 
-stage                   where  strips  used/late/lost      ms  reason
-conv1                   (6,4)       6          24/3/2    12.3  over 8 rows
-features.block.12.conv  (6,4)       3          10/0/6   200.0  2 shares by the h
-2 local stages          host                              1.5
+stage                   where  cut  used/late/lost     ms  reason
+conv1                   (6,4)    6          24/3/2   12.3  over 8 rows
+features.block.12.conv  (6,4)    3          10/0/6  200.0  2 shares by the host
+2 local stages          host                          1.5
 
 agent         state   used  late  cancelled  failed    sent  received
 agent-1       up        18     1          -       -  5.0 kB    123 kB

@@ -81,6 +81,22 @@ def test_shows_a_table_that_fits_and_ends_with_the_baselines(capsys) -> None:
     assert err.startswith("roadsigns on 6 assumed devices of 2 GFLOP/s, links of 940 Mbit/s;\n")
 
 
+def test_no_reason_is_cut_off(capsys) -> None:
+    """At 80 columns: on a slow link some stages stay here, and the reason is long."""
+    source = Source(devices=3, mbit=40)
+    run(source, wish(json=True))
+    layers = json.loads(capsys.readouterr().out)["layers"]
+    run(source, wish())
+    table, _, _ = capsys.readouterr().out.partition("\n\n")
+    assert max(map(len, table.splitlines())) <= 80
+    said = [layer["reason"] for layer in layers if layer["scheme"] == "local"]
+    assert said
+    words = table.split()
+    for reason in said:
+        shown = reason.replace("agents would take", "agents:").replace(" decides", "")
+        assert [word for word in shown.split() if word not in words] == []
+
+
 @pytest.mark.parametrize("name", ["plan.toml", "plan.json"])
 def test_writes_a_plan_that_can_be_obeyed(name: str, home: Path, capsys) -> None:
     assert run(ASSUMED, wish(output=name)) == 0

@@ -6,7 +6,10 @@ import json
 from dataclasses import replace
 
 import pytest
+import typer.main
 
+from cocoi_cli.app import app
+from cocoi_cli.benchmark.statistics import FEWEST_FOR_P99
 from cocoi_cli.commands.simulate import SimulateRequest
 from cocoi_cli.commands.simulate_work import run
 from cocoi_cli.errors import CocoiError
@@ -73,6 +76,33 @@ def test_a_k_that_a_family_refuses_is_left_out_of_a_sweep_and_said(ask):
     assert "`hedged` with k = 2 is left out" in err
     with pytest.raises(CocoiError):
         ask(schemes=("hedged",), k=("2",))
+    out, err = ask(schemes=("coded",), k=("3-6",))
+    assert [line.split()[:2] for line in out.splitlines()[1:3]] == [["coded", "3"], ["coded", "4"]]
+    assert "warning: `coded` with k = 5 is left out: `--k 5`: there are 4 devices\n" in err
+
+
+def test_a_scheme_that_has_no_such_k_stands_beside_the_others_with_its_own(ask):
+    out, err = ask(schemes=("uncoded", "coded"), k=("2-3",))
+    assert [line.split()[:2] for line in out.splitlines()[1:4]] == [["uncoded", "4"], ["coded", "2"], ["coded", "3"]]
+    assert err.count("uncoded") == 2
+    assert "warning: `uncoded` is simulated with its own k = 4: no `uncoded` code has n = 4 and k = 2: k is n\n" in err
+
+
+@pytest.mark.parametrize(
+    ("inferences", "shown", "said"),
+    [(19, 1, "p95 needs 20 inferences, p99 500"), (20, 2, "p99 needs 500 inferences"), (500, 3, "")],
+)
+def test_a_tail_needs_inferences(ask, inferences, shown, said):
+    out, err = ask(inferences=inferences, schemes=("coded",))
+    assert [cell != "-" for cell in out.splitlines()[1].split()[2:5]] == [place < shown for place in range(3)]
+    assert ("needs" in err, said in err) == (bool(said), True)
+    found = json.loads(ask(inferences=inferences, schemes=("coded",), json=True)[0])["rows"][0]["latency_s"]
+    assert [found[name] is not None for name in ("p50", "p95", "p99")] == [place < shown for place in range(3)]
+
+
+def test_the_usual_number_of_inferences_has_all_tails():
+    usual = next(each for each in typer.main.get_command(app).commands["simulate"].params if each.name == "inferences")
+    assert usual.default >= FEWEST_FOR_P99
 
 
 def test_the_document_holds_everything_and_is_written(ask, tmp_path):
@@ -150,7 +180,9 @@ def test_a_plan_file_is_obeyed(ask, model, tmp_path):
         ({"straggling": "trace:/nothing/here.csv"}, "bad-trace", 2),
         ({"k": ("x",)}, "bad-option", 2),
         ({"k": ("4-2",)}, "bad-option", 2),
-        ({"k": ("9",)}, "too-few-agents", 4),
+        ({"k": ("9",)}, "bad-option", 2),
+        ({"k": ("4",), "straggling": "dead:1"}, "bad-option", 2),
+        ({"k": ("5-7",), "schemes": ("uncoded", "coded", "auto")}, "bad-option", 2),
         ({"plot": "figure.pdf"}, "plot-format", 2),
         ({"plot": "/nothing/here/a.png"}, "output-not-writable", 1),
         ({"output": "/nothing/here/a.json"}, "output-not-writable", 1),

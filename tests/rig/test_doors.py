@@ -36,6 +36,10 @@ def call(repository: Path, door: str, *words: str, **env: str) -> subprocess.Com
         ("rig", ["--prefix", "No", "status"], "`No` is no prefix", 2),
         ("rig", ["up", "--cpu", "0"], "`0` is no share of a core", 2),
         ("rig", ["up", "--rate", "fast"], "`fast` is no rate", 2),
+        ("rig", ["nope"], "`nope` is no command", 2),
+        ("rig", [], "the following arguments are required: COMMAND", 2),
+        ("rig", ["measure", "--seconds", "x"], "argument --seconds: invalid float value: `x`", 2),
+        ("rig", ["up", "--nope"], "unrecognized arguments: --nope", 2),
         ("faults", ["names"], f"no rig `{PREFIX}` is up", 1),
         ("faults", ["slow", "node-1", "2"], f"no rig `{PREFIX}` is up", 1),
     ],
@@ -78,6 +82,16 @@ def test_a_missing_command_is_named_with_its_package(monkeypatch, tmp_path) -> N
     with pytest.raises(RigError, match="no `ip` on this machine") as raised:
         check_machine()
     assert raised.value.hint == "on Debian: apt-get install iproute2"
+
+
+@pytest.mark.parametrize(
+    ("door", "words"),
+    [("faults", []), *(("rig", [word] if word else []) for word in ("", "up", "down", "status", "exec", "measure"))],
+)
+def test_help_fits_a_terminal(repository, door, words) -> None:
+    done = call(repository, door, *words, "--help", COLUMNS="80")
+    assert done.returncode == 0
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 def test_help_names_every_word(repository) -> None:

@@ -296,14 +296,14 @@ def test_a_share_that_waits_is_dropped_and_one_that_runs_is_answered() -> None:
         for number in range(3):
             share.begin(work, 0, 5, number)
         await begun(work)
-        share.skip(5, 0)
-        share.skip(5, 1)
-        share.skip(7, 7)  # nobody knows it
+        share.cancel(5, 0)
+        share.cancel(5, 1)
+        share.cancel(7, 7)  # nobody knows it
         assert await ears.heard.get() == (5, 1, None)
         work.gate.set()
         assert [await ears.heard.get(), await ears.heard.get()] == [(5, 0, 0.0), (5, 2, 2.0)]
         assert work.order == [0, 2]
-        share.skip(5, 0)  # long answered
+        share.cancel(5, 0)  # long answered
 
     thread(story)
 

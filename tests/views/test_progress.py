@@ -56,4 +56,14 @@ def test_the_bar_moves_on_a_terminal_and_leaves_only_the_plan():
     play(progress)
     assert said == ["plan: 1 of 1 conv layer on the agents, coded (3,2), f16"]
     assert "stage 2 of 2  conv1" in screen.getvalue()
+    assert "1 of 1 strip" in screen.getvalue()
     assert progress.plan == PLAN
+
+
+def test_the_parts_of_a_fused_stage_are_tiles():
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, width=80, height=20, color_system=None)
+    with LiveProgress(terminal, lambda _: None) as progress:
+        progress.stage_started(0, "conv1..conv2", "fused", 4)
+        progress.strip_done(0, 3, 4)
+    assert "3 of 4 tiles" in screen.getvalue()
