@@ -18,7 +18,6 @@ from cocoi_cli.model.network import LocalStage
 from cocoi_cli.planning.defaults import gain_limit
 from cocoi_cli.planning.plan import ConvPlan
 from cocoi_cli.runtime.coordinator import Coordinator
-from cocoi_cli.runtime.engine import DEPTH
 from cocoi_cli.runtime.inference import Job
 from cocoi_cli.runtime.inner_link import InnerLink
 from cocoi_cli.runtime.loading import code_of, stage_programs
@@ -54,7 +53,7 @@ class Survivors:
         """
         self._network, self._plan = network, plan
         # A clock that stands: nobody is late, so what is asked of whom depends on the draws alone.
-        self._coordinator = Coordinator(kernels, clock=lambda: 0.0, depth=DEPTH)
+        self._coordinator = Coordinator(kernels, clock=lambda: 0.0)
         self._fate = Fate(self._coordinator, {name: code_for(stage) for name, stage in stages_of(plan).items()})
         inner = [InnerLink(f"inner-{home + 1}", self._fate, kernels) for home in range(agents_of(plan))]
         plans = {layer.layer: layer for layer in plan.layers}
@@ -172,7 +171,7 @@ class FatedLink:
         answer = Answer(-self._dropped, stream, codeword, share, Status.SKIPPED)
         asyncio.get_running_loop().call_soon(self._fate.answered, self, answer, ())
 
-    def skip(self, codeword: int, share: int) -> None:
+    def cancel(self, codeword: int, share: int) -> None:
         """Every share is begun at once, so there is nothing to drop."""
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from cocoi_agent.wire.messages import Binding, Status
 from cocoi_agent.wire.programs import program_id
 from cocoi_agent.wire.tensors import bytes_of
-from cocoi_cli.fleet.workloads import GRID, HEIGHT, LADEN, dry_convolution, flops
+from cocoi_cli.fleet.workloads import GRID, HEIGHT, LADEN, STEADY, dry_convolution, flops
 from cocoi_cli.model.network import ConvSpec
 from cocoi_cli.model.slices import slice_program
 from cocoi_cli.planning.profile import Compute, Convolution, DeviceProfile, Link, Round, Samples
@@ -45,6 +45,7 @@ SHARES: Final = 6  # of each slice, in flight together: an agent that computes i
 BUDGET_S: Final = 30.0  # for the slices of one agent; what is left then is skipped
 FEWEST: Final = 8  # slices that are measured however slow a device is
 STRIDE: Final = 5  # slices are taken at this step, so that those of a slow device are of all kinds
+STEADY_SHARES: Final = 24  # of the slice that shows how durations spread
 TINY_SHARES: Final = 40
 MEGABYTE: Final = 1_000_000
 LEAST_PART: Final = 0.25  # of what a share takes is its convolution, however small that is
@@ -181,7 +182,8 @@ async def _measure_cell(hub: _Hub, agent: _Agent, cell: Cell) -> None:
         return
     start = time.monotonic()
     dry = await _load_dry(agent.link, cell)
-    samples = Samples(flops(cell), convolution_seconds(await _burst(hub, agent, dry, _NUMBER), fmean(agent.tasks)))
+    spans = await _burst(hub, agent, dry, _NUMBER, STEADY_SHARES if cell == STEADY else SHARES)
+    samples = Samples(flops(cell), convolution_seconds(spans, fmean(agent.tasks)))
     agent.convolutions.append(Convolution(kernel, in_channels, out_channels, width, rows, samples))
     agent.spent_s += time.monotonic() - start
 
@@ -198,10 +200,12 @@ async def _measure_bytes(hub: _Hub, agent: _Agent, cell: Cell) -> None:
     agent.carrying.append(max(laden_s - dry_s, 1e-7) / carried * MEGABYTE)
 
 
-async def _burst(hub: _Hub, agent: _Agent, program: str, x: AnyArray) -> list[tuple[float, float]]:
+async def _burst(
+    hub: _Hub, agent: _Agent, program: str, x: AnyArray, shares: int = SHARES
+) -> list[tuple[float, float]]:
     """When each of some shares in a row began and ended, on the agent's clock."""
     await hub.send(agent.link, program, x, "f16")  # the first opens the session
-    answers = await asyncio.gather(*(hub.send(agent.link, program, x, "f16") for _ in range(SHARES)))
+    answers = await asyncio.gather(*(hub.send(agent.link, program, x, "f16") for _ in range(shares)))
     return [(each.answer.started_s, each.answer.finished_s) for each in answers]
 
 

@@ -45,6 +45,9 @@ _LAYERS: Final[dict[tuple[int, int, int, int], tuple[int, ...]]] = {
     (1, 2048, 512, 7): (2,),
 }
 
+STEADY: Final[Cell] = (3, 256, 256, 56, 7)
+"""About as much as a share of a plan; convolved often, it shows how durations spread."""
+
 LADEN: Final[tuple[Cell, ...]] = ((3, 64, 64, 224, 14), (3, 64, 128, 112, 14), (3, 128, 128, 112, 14))
 """Strips with many bytes for what they compute, which still takes longer than gigabit Ethernet needs to carry them."""
 

@@ -41,6 +41,7 @@ class TileCost:
         largest_in_elems: Elements that the largest tile needs of the input.
         largest_out_elems: Elements of the output that it makes.
         memory_elems: Elements that exist at once while it is computed, its input and output among them.
+        large: Tiles that have as many rows of the output as any.
     """
 
     tiles: int
@@ -51,6 +52,7 @@ class TileCost:
     largest_in_elems: int
     largest_out_elems: int
     memory_elems: int
+    large: int
 
 
 class _Part(NamedTuple):
@@ -111,6 +113,7 @@ class Segment:
         bounds = self.cut(tiles)
         parts = self._parts(bounds)
         largest = max(parts, key=lambda part: part.macs)
+        largest_writes = max(part.writes for part in parts)
         return TileCost(
             tiles=len(bounds),
             macs=sum(part.macs * count for part, count in parts.items()),
@@ -118,8 +121,9 @@ class Segment:
             bytes_out_elems=sum(part.writes * count for part, count in parts.items()),
             largest_macs=largest.macs,
             largest_in_elems=max(part.reads for part in parts),
-            largest_out_elems=max(part.writes for part in parts),
+            largest_out_elems=largest_writes,
             memory_elems=self._memory(largest.held),
+            large=sum(count for part, count in parts.items() if part.writes == largest_writes),
         )
 
     def _parts(self, bounds: tuple[Rows, ...]) -> Counter[_Part]:

@@ -5,9 +5,8 @@ are compared under the same luck and the same question always has the same answe
 followed through these steps:
 
 * The host cuts, encodes and sends shares one after another over its one network card: `step_up` apart.
-* An agent that has room takes the next share, as long as shares are needed (`Load.needed`). While it computes
-  one, the next travels; what repeats is the slowest of computing, sending and receiving. With one share per
-  agent nothing overlaps, and shares sent at once share the wire, so all arrive when the last one does.
+* An agent that has answered is sent the next share, as long as shares are needed (`Load.needed`). Where each
+  has one only, shares sent at once share the wire, so all arrive when the last one does.
 * A share whose holder is late, after 1.5 times what is usual, is computed once more by whoever is free.
 * Answers queue at the host's card and at the host: `step_down` apart.
 
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cocoi_cli.planning.fleet_model import Phase
 from cocoi_cli.planning.loads import whole
 
 if TYPE_CHECKING:
@@ -96,15 +96,9 @@ class _Row:
 class Estimator:
     """Predictions for one fleet. Devices are used from the first on; the host may be one more."""
 
-    def __init__(self, fleet: FleetModel, *, depth: int = 2) -> None:
-        """Prepare the draws.
-
-        Args:
-            fleet: The devices, those to be used first in front.
-            depth: Shares that an agent may hold while there is plenty to do; with 1 nothing travels while it computes.
-        """
+    def __init__(self, fleet: FleetModel) -> None:
+        """Prepare the draws; the devices that are to be used first stand in front."""
         self.fleet = fleet
-        self.depth = depth
         count = 1 + len(fleet.devices)  # the host is column 0
         self.draws = DRAWS if count <= LARGE else FEW_DRAWS
         self._exponential = _exponentials(self.draws, count)
@@ -192,10 +186,6 @@ class Estimator:
             away = float(agents if load.eager else min(agents, load.needed))
             begin = np.maximum(step_up * away * (row.send[:, None] > 0), send) + half
             return turn + np.zeros_like(work), begin + work + receive + half, usual
-        if self.depth > 1:
-            cycle = np.maximum(np.maximum(work, send), receive)
-            reached = np.cumsum(cycle, axis=2) + turn
-            return reached - cycle, reached + send[:, :, :1] + receive + 2 * half, usual
         cycle = work + send + receive + 2 * half
         reached = np.cumsum(cycle, axis=2) + turn
         return reached - cycle, reached, usual
@@ -240,7 +230,8 @@ def compute_phase(model: DeviceModel | HostModel, part: Slice) -> tuple[float, f
 
 def _compute(model: DeviceModel | HostModel, slices: Sequence[Slice]) -> tuple[float, float]:
     phases = [compute_phase(model, part) for part in slices]
-    return sum(shift for shift, _ in phases), sum(excess for _, excess in phases)
+    together = model.steadied(Phase(sum(shift for shift, _ in phases), sum(excess for _, excess in phases)))
+    return together.shift_s, together.excess_s
 
 
 def _rounds(load: Load, devices: int) -> int:

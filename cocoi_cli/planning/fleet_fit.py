@@ -5,8 +5,9 @@ What is taken from where:
 - **speed** of each measured slice: the mean over its repetitions. Means, because a device under a CPU quota (and
   one whose clock is throttled now and then) computes in bursts: most repetitions of a small slice are far too
   fast and a few wait for the next period, so no quantile of them is the speed;
-- **spread**: one ratio of shift to excess per device, from all slices together. Repetitions are joined to blocks
-  of at least `BLOCK_S`, about what a share takes, for the spread of something shorter says nothing about it;
+- **spread**: one ratio of shift to excess per device, from slices that were repeated often, else from all together.
+  Repetitions are joined to blocks of at least `BLOCK_S`, about what a share takes, for the spread of something
+  shorter says nothing about it; and what was repeated often tells how long a share may be for that spread to hold;
 - **links**: every transfer of every round, per byte;
 - **cost of bytes** on the device: as measured through the agent; else none, as where other cores see to them;
 - **fixed cost** of a share: as measured through the agent; else `TASK_S`, and what a slice costs before its first
@@ -36,8 +37,12 @@ TASK_S: Final = 0.8e-3
 """Assumed cost of one share on a Raspberry Pi 4 beside its convolution: receiving, unpacking, answering in Python.
 A profile measures none of it, and round trips do not contain it."""
 
-BLOCK_S: Final = 60e-3
+BLOCK_S: Final = 20e-3
 """Repetitions are joined until they take so long; shares that are worth sending do."""
+
+MANY: Final = 20
+"""Where a slice was repeated so often in a row, it tells how durations spread, and the others need not be asked: a
+few repetitions of each show more of what went on beside, and of their small number, than of the device."""
 
 BURST: Final = 3.0
 """Where the mean is so many times the shortest repetition, the slice was computed in bursts."""
@@ -139,6 +144,7 @@ def device_model(name: str, measured: DeviceProfile) -> DeviceModel:
         rtt_s=median(link.rtt_s),
         task_s=compute.tasks.mean_s if compute.tasks is not None else TASK_S + first_row_s(compute),
         byte_s=compute.carrying.mean_s / compute.carrying.size if compute.carrying is not None else 0.0,
+        steady_s=_steady_s(compute),
         memory_bytes=memory if isinstance(memory, int) and not isinstance(memory, bool) and memory > 0 else None,
     )
 
@@ -170,10 +176,17 @@ def compute_fit(compute: Compute) -> Fit:
     Its `phase` is the shift and the excess of a piece of work that takes a second on average.
     """
     measured = [each for each in compute.convolutions if each.samples.seconds]
+    measured = [each for each in measured if len(each.samples.seconds) >= MANY] or measured
     ratios = [ratio for each in measured for ratio in _ratios(_blocks(each.samples.seconds))]
     ratios = ratios or [ratio for each in measured for ratio in _ratios(each.samples.seconds)]
     found = fit_rates(ratios)
     return found if ratios else replace(found, phase=Phase(1.0, 0.0))
+
+
+def _steady_s(compute: Compute) -> float:
+    """How long the repetitions took of which the spread was taken; infinite where none was repeated often."""
+    often = [_mean(each) for each in compute.convolutions if len(each.samples.seconds) >= MANY]
+    return max(median(often), BLOCK_S) if often else math.inf
 
 
 def link_fit(link: Link, direction: str) -> Fit:

@@ -128,6 +128,8 @@ class DeviceModel:
             for it: `task_s`, `byte_s` and the convolution; ((1.0, 1.0),) for none. Probabilities sum to 1.
         byte_s: What each byte of a share and of its answer costs the device beside the convolution: 0 where other
             cores see to them meanwhile.
+        steady_s: Duration up to which the random part of computing grows with the share. Beyond, it grows with the
+            square root only, since short disturbances average out; infinite where that is not known.
 
     Raises:
         ValueError: If there is no cell, or a value is outside what its description allows.
@@ -142,6 +144,7 @@ class DeviceModel:
     memory_bytes: int | None
     slowdown: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
     byte_s: float = 0.0
+    steady_s: float = math.inf
     _nearest: _Nearest = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -166,6 +169,13 @@ class DeviceModel:
             The speed of the measured cell whose lengths are nearest in the logarithm, times `macs`.
         """
         return self._nearest.phase(kernel, in_channels, out_channels, width, rows).scaled(macs)
+
+    def steadied(self, phase: Phase) -> Phase:
+        """All that a share computes, as a phase of size 1, with the spread that its duration has."""
+        if phase.mean_s <= self.steady_s:
+            return phase
+        excess_s = phase.excess_s * math.sqrt(self.steady_s / phase.mean_s)
+        return Phase(phase.mean_s - excess_s, excess_s)
 
     @property
     def mean_slowdown(self) -> float:
@@ -206,6 +216,10 @@ class HostModel:
     def compute(self, macs: int, *, kernel: int, in_channels: int, out_channels: int, width: int, rows: int) -> Phase:
         """Seconds that a slice takes on the host, as a phase of size 1: `DeviceModel.compute` on its own cells."""
         return self._nearest.phase(kernel, in_channels, out_channels, width, rows).scaled(macs)
+
+    def steadied(self, phase: Phase) -> Phase:
+        """The same phase: how the host's durations spread was not measured apart."""
+        return phase
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ def cut_load(
     at = axis - FIRST_AXIS
     length = layer.output_shape[axis]
     piece = math.ceil(length / k)
-    rows = _felt(piece / strips, math.ceil(piece / strips), k * strips / n)
+    rows = _felt(piece / strips, math.ceil(piece / strips), k * strips / n, (piece % strips or strips) / strips)
     in_rows = (rows - 1) * spec.strides[at] + kernel_extent(spec.kernel[at], spec.dilations[at])
     inputs = math.prod(layer.input_shape) / layer.input_shape[axis] * in_rows
     outputs = math.prod(layer.output_shape) / length * rows
@@ -150,10 +150,10 @@ def segment_load(layers: Sequence[ConvLayer], cost: TileCost, *, n: int, transpo
         transport: What tiles travel as.
         reply: What answers travel as.
     """
-    tiles, rounds = cost.tiles, cost.tiles / n
-    inputs = _felt(cost.bytes_in_elems / tiles, cost.largest_in_elems, rounds)
-    outputs = _felt(cost.bytes_out_elems / tiles, cost.largest_out_elems, rounds)
-    work = _felt(cost.macs / tiles, cost.largest_macs, rounds)
+    tiles, rounds, large = cost.tiles, cost.tiles / n, cost.large / cost.tiles
+    inputs = _felt(cost.bytes_in_elems / tiles, cost.largest_in_elems, rounds, large)
+    outputs = _felt(cost.bytes_out_elems / tiles, cost.largest_out_elems, rounds, large)
+    work = _felt(cost.macs / tiles, cost.largest_macs, rounds, large)
     whole = sum(layer.macs for layer in layers) or 1
     slices = []
     for layer in layers:
@@ -237,9 +237,13 @@ def spec_of(layer: ConvLayer) -> ConvSpec:
     return layer.spec
 
 
-def _felt(mean: float, largest: float, rounds: float) -> float:
-    """The size that decides: the largest where each agent has one share, the mean where each has many."""
-    return mean + (largest - mean) / max(rounds, 1.0)
+def _felt(mean: float, largest: float, rounds: float, large: float) -> float:
+    """The size that decides: the largest where each agent has one share, the mean where each has many.
+
+    Where few shares are large (the part `large` of them), they are not the slowest device's as well: the last of many
+    is a usual share on a slow device about as often as a large one on a usual device.
+    """
+    return mean + (largest - mean) * math.sqrt(large) / max(rounds, 1.0)
 
 
 def _described(spec: ConvSpec) -> tuple[int, int, int]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from cocoi_cli.planning.candidates import (
+    CHOICES,
     FRUGAL,
     LARGE,
     Candidate,
@@ -27,7 +28,7 @@ from cocoi_cli.planning.candidates import (
 )
 from cocoi_cli.planning.defaults import SMALLEST_MACS
 from cocoi_cli.planning.estimates import COMPUTE, compute_phase
-from cocoi_cli.planning.loads import weight_bytes, whole
+from cocoi_cli.planning.loads import FIRST_AXIS, weight_bytes, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -166,7 +167,7 @@ class Table:
         others = self._others(found[0]) if found else self._all[1:]
         fewer = layer_candidates(layer, members=others, allowed=request.schemes, transport=wire)
         found = _quickest([*found, *self._followed(fewer, found[0].mean + found[0].spread if found else np.inf)])
-        if self._is_tight:
+        if self._is_tight or self._is_low(layer):
             frugal = frugal_candidates(layer, counts=self._counts, transport=request.transport)
             found = _quickest([*found, *self._followed(frugal, np.inf)])
         if request.transport == "f32":
@@ -179,6 +180,14 @@ class Table:
         ]
         best = found[0].mean if found else np.inf
         return _quickest([*found, *self._followed(other, best)])
+
+    def _is_low(self, layer: ConvLayer) -> bool:
+        """Whether there are fewer rows than devices, so that the other families leave some without work.
+
+        Such layers stand deep in a network, where every share would also have to go over all of the weights.
+        """
+        is_free = set(CHOICES) <= set(self._request.schemes)
+        return is_free and layer.output_shape[FIRST_AXIS] < max(self._counts, default=0)
 
     def _followed(self, candidates: Iterable[Candidate], below_s: float) -> tuple[Option, ...]:
         """Estimates of the candidates that fit into memory and may be quicker than `below_s` and than each other."""

@@ -88,18 +88,14 @@ class Coordinator:
     nobody wants any more is not given another one until it has answered.
     """
 
-    def __init__(
-        self, kernels: Kernels, clock: Callable[[], float] = time.monotonic, *, depth: int | None = None
-    ) -> None:
+    def __init__(self, kernels: Kernels, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin without links; `attach` adds them.
 
         Args:
             kernels: What the host computes with.
             clock: Monotonic seconds.
-            depth: Shares that an agent may hold while there is plenty to do; see `Session`.
         """
         self._kernels = kernels
-        self._depth = depth
         self._host = HostShare(kernels, self)
         self.whole = WholeModel()
         self._blocks = Blocks()
@@ -120,7 +116,7 @@ class Coordinator:
     def attach(self, links: Sequence[Link]) -> None:
         """Set the fleet, in order; to be called once, before the first inference."""
         self._links = {link.id: link for link in links}
-        self._session = Session(tuple(self._links), depth=self._depth)
+        self._session = Session(tuple(self._links))
 
     def join(self, link: Link) -> None:
         """Add an agent, or the new link to one that was lost; between inferences."""
@@ -131,7 +127,7 @@ class Coordinator:
     def forget(self) -> None:
         """Begin anew with the links as they are, remembering neither slow agents nor those that are busy."""
         living = self.living
-        self._session = Session(tuple(self._links), depth=self._depth)
+        self._session = Session(tuple(self._links))
         for agent in (*self._links, HOST):  # the host may still compute a share of before
             if agent not in living:
                 self._session.handle(AgentLost(agent), self._clock())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from cocoi_cli.model.network import LocalStage
 from cocoi_cli.model.tensors import check_tensors
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from cocoi_cli.runtime.rehearsals import Rehearsals
     from cocoi_cli.runtime.report import AnyArray, CheckReport, Verification
 
-DEPTH: Final = 2
-
 
 class Engine:
     """A fleet, the sessions of the host, and the coordinator between them."""
@@ -71,7 +69,7 @@ class Engine:
             study: What rehearsals compute with; None for the same. Not closed.
         """
         self._kernels = HostKernels() if kernels is None else kernels
-        self._coordinator = Coordinator(self._kernels, depth=DEPTH)
+        self._coordinator = Coordinator(self._kernels)
         self._placing = Placing(self._coordinator)
         self._preparations = Preparations(self._kernels)
         self._decider = Decider(model)

@@ -10,8 +10,6 @@ Theory of operation (docs/methods.md, "Pulled strips"):
   begins with codeword `floor(i * strips / n)`, so agents start at different strips.
 * An agent that has nothing in flight is given the codeword that lacks most, counting
   what is in flight elsewhere and on time; ties go to the next in cyclic order.
-* While more is lacking than agents could answer at once, each may hold `depth` shares, so that one travels while
-  another is computed.
 * An agent that answers more slowly than the others (`pace`) is left out where they finish before it would.
 * A holder is *late* after 1.5 times the median answering time of the stage (`LATE`).
   What is late no longer counts as in flight, so that an idle agent is given a
@@ -67,16 +65,14 @@ HARMLESS = frozenset({"cancelled", "skipped", "expired"})  # an agent that drops
 class Session:
     """The state of all codewords in work and of the agents that compute them."""
 
-    def __init__(self, agents: Sequence[str], *, window: int = 1, depth: int | None = None) -> None:
+    def __init__(self, agents: Sequence[str], *, window: int = 1) -> None:
         """Begin with living agents.
 
         Args:
             agents: Ids; free agents are served in this order.
             window: Shares that an agent may hold at once.
-            depth: The same while there is plenty to do; None for `window`.
         """
         self.window = window
-        self.depth = max(window, depth or window)
         self.pace = Pace()
         self._agents = tuple(agents)
         self._living = set(agents)
@@ -251,7 +247,7 @@ class Session:
 
     def _assign(self, out: list[Instruction]) -> None:
         """Give each agent that has room the share that is needed most."""
-        idle = [agent for agent in self._agents if agent in self._living and len(self._busy[agent]) < self.depth]
+        idle = [agent for agent in self._agents if agent in self._living and len(self._busy[agent]) < self.window]
         if not idle:
             return
         needs = {key: need for key, state in self._open.items() if (need := self._need(state)) is not None}
@@ -265,14 +261,11 @@ class Session:
             self._serve(rest, needs, out)  # the others can or may not do it
 
     def _serve(self, idle: Sequence[str], needs: dict[int, Need], out: list[Instruction]) -> None:
-        """A first share for everybody who has none, then a second, up to the depth."""
-        for room in range(1, self.depth + 1):
+        """A first share for everybody who has none, then a second, up to the window."""
+        for room in range(1, self.window + 1):
             for agent in idle:
-                if len(self._busy[agent]) >= room or not needs:
-                    continue
-                if room > self.window and not self._plenty(needs):
-                    return
-                self._give(agent, needs, out)
+                if needs and len(self._busy[agent]) < room:
+                    self._give(agent, needs, out)
 
     def _give(self, agent: str, needs: dict[int, Need], out: list[Instruction]) -> None:
         """Send an agent one share, if it can contribute to anything."""
@@ -286,10 +279,6 @@ class Session:
             del needs[state.word.id]
         else:
             needs[state.word.id] = need
-
-    def _plenty(self, needs: dict[int, Need]) -> bool:
-        """Whether so much is lacking that every agent will be asked once more anyhow."""
-        return sum(need.lacking for need in needs.values()) >= len(self._living)
 
     def _dispensable(self, idle: Sequence[str], needs: dict[int, Need]) -> frozenset[str]:
         """Idle agents that are so slow that the others finish what is lacking before they would."""

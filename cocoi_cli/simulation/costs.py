@@ -25,7 +25,7 @@ def summed(model: DeviceModel | HostModel, slices: Sequence[Slice]) -> Phase:
         )  # fmt: skip
         shift += phase.shift_s
         excess += phase.excess_s
-    return Phase(shift, excess)
+    return model.steadied(Phase(shift, excess))
 
 
 def local_seconds(stage: LocalShape, host: HostModel) -> float:

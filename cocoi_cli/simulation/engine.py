@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 
 HOST: Final = "host"
 DEADLINE_S: Final = 60.0  # the default of an inference
-DEPTH: Final = 2
 
 
 def simulate(
@@ -65,7 +64,6 @@ def simulate(
     *,
     seed: int = 1,
     inferences: int = 200,
-    depth: int = DEPTH,
     deadline_s: float = DEADLINE_S,
     spans: bool = False,
 ) -> Result:
@@ -80,7 +78,6 @@ def simulate(
         straggling: What goes wrong.
         seed: Of everything that is drawn.
         inferences: How many, one right after the other; at least 1.
-        depth: Shares that an agent may hold while there is plenty to do.
         deadline_s: Seconds after which an inference waits for agents no longer.
         spans: Whether to keep what happened in the last inference.
 
@@ -90,7 +87,7 @@ def simulate(
     if inferences < 1:
         raise ValueError(f"at least 1 inference is simulated, not {inferences}")
     layers = len(plan.layers) or 1
-    run = _Run(stages, plan.agents, fleet, straggling, seed, layers, depth, deadline_s)
+    run = _Run(stages, plan.agents, fleet, straggling, seed, layers, deadline_s)
     for number in range(inferences):
         run.infer(number, keep_spans=spans and number == inferences - 1)
     return run.result()
@@ -101,7 +98,7 @@ class _Run:
 
     def __init__(
         self, stages: Sequence[StageShape], preferred: Sequence[str], fleet: FleetModel, straggling: Straggling,
-        seed: int, layers: int, depth: int, deadline_s: float,
+        seed: int, layers: int, deadline_s: float,
     ) -> None:  # fmt: skip
         self._stages, self._preferred, self._fleet, self._deadline_s = stages, preferred, fleet, deadline_s
         self._host = fleet.host
@@ -118,7 +115,7 @@ class _Run:
             if index in self._of_index:
                 self._clock.at(dying.at_s, self._die, self._of_index[index], dying.noticed_s)
         self._takes_part = any(isinstance(stage, SharedShape) and stage.host for stage in stages)
-        self._session = Session(tuple(self._devices), depth=depth)
+        self._session = Session(tuple(self._devices))
         self._tallies = {name: Tally() for name in (*self._devices, HOST)}
         self._host_holds: set[tuple[int, int]] = set()
         self._codewords, self._groups = itertools.count(1), itertools.count(1)

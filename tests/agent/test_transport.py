@@ -166,6 +166,39 @@ async def test_a_cancel_overtakes_a_tensor_that_is_half_sent() -> None:
 
 
 @in_loop
+async def test_what_is_queued_together_leaves_in_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with listening() as (agent, server):
+        connection = await reach(server, End())
+        recorder = Recorder(connection._transport)
+        monkeypatch.setattr(connection, "_transport", recorder)
+        array = np.arange(1000, dtype=np.float32)
+        with connection.together():
+            connection.send_nowait(Rows(1, 0, (describe("x", array),)), (array,))
+            connection.send_nowait_control(Cancel(7))
+            assert recorder.sizes == []
+        assert len(recorder.sizes) == 1
+        assert await agent.next() == (Cancel(7), ())  # what has no tensors goes first, as always
+        _message, (found,) = await agent.next()
+        assert np.array_equal(found, array)
+        await connection.aclose()
+
+
+class Recorder:
+    """A transport whose writes are counted."""
+
+    def __init__(self, inner: asyncio.Transport) -> None:
+        self._inner = inner
+        self.sizes: list[int] = []
+
+    def write(self, data: bytes) -> None:
+        self.sizes.append(len(data))
+        self._inner.write(data)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+
+@in_loop
 async def test_closing_says_the_last_words_and_fails_what_is_queued() -> None:
     async with listening() as (agent, server):
         host = End()

@@ -6,13 +6,16 @@ import asyncio
 import json
 from collections.abc import Callable
 
+import numpy as np
+import onnxruntime
 import pytest
 
 from cocoi_cli.commands.options import Way
 from cocoi_cli.commands.profile_work import run
 from cocoi_cli.fleet import agent_profile
-from cocoi_cli.fleet.agent_profile import SHARES, TRIPS, measure
+from cocoi_cli.fleet.agent_profile import LEAST_PART, MEGABYTE, SHARES, TRIPS, convolution_seconds, measure
 from cocoi_cli.fleet.agents import Agents
+from cocoi_cli.fleet.workloads import LADEN, dry_convolution
 from cocoi_cli.planning.fleet_fit import device_model
 from cocoi_cli.planning.profile import DeviceProfile, Profile
 from cocoi_cli.planning.profile_file import from_json, to_json
@@ -74,6 +77,41 @@ def test_a_plan_can_be_made_with_it(honest) -> None:
         assert model.task_s == pytest.approx(profile.compute.tasks.mean_s)
 
 
+def test_what_the_bytes_cost_is_told_apart(honest) -> None:
+    for name, profile in honest.items():
+        carrying = profile.compute.carrying
+        assert (carrying.size, len(carrying.seconds)) == (MEGABYTE, len(LADEN))
+        assert min(carrying.seconds) > 0
+        assert device_model(name, profile).byte_s == pytest.approx(carrying.mean_s / MEGABYTE)
+
+
+def test_convolutions_are_what_shares_took_beyond_their_fixed_cost() -> None:
+    # Four shares in a row, 10 ms each, of which 4 ms are the cost of any share; ends may come in any order.
+    spans = [(0.01 * number, 0.01 * (number + 1)) for number in (2, 0, 3, 1)]
+    assert convolution_seconds(spans, 0.004) == pytest.approx([0.006] * 4)
+    # Uneven ones keep their proportions.
+    uneven = [(0.0, 0.01), (0.01, 0.03), (0.03, 0.04)]
+    assert convolution_seconds(uneven, 0.004) == pytest.approx([0.007, 0.014, 0.007])
+
+
+@pytest.mark.parametrize("task_s", [0.02, 1.0])
+def test_a_share_that_seems_quicker_than_its_fixed_cost_is_not_believed_to_be_free(task_s) -> None:
+    spans = [(0.01 * number, 0.01 * (number + 1)) for number in range(4)]
+    assert convolution_seconds(spans, task_s) == pytest.approx([0.01 * LEAST_PART] * 4)
+
+
+def test_the_dry_program_convolves_what_it_holds() -> None:
+    rng = np.random.default_rng(3)
+    held, w = rng.standard_normal((1, 2, 6, 7)).astype(np.float16), rng.standard_normal((4, 2, 3, 3)).astype(np.float32)
+    session = onnxruntime.InferenceSession(dry_convolution(), providers=["CPUExecutionProvider"])
+    x = np.full((1, 1, 1, 1), 0.5, np.float32)
+    (found,) = session.run(None, {"x": x, "held": held, "w": w})
+    windows = np.lib.stride_tricks.sliding_window_view(held[0].astype(np.float32), (3, 3), axis=(1, 2))
+    expected = np.einsum("oikl,ihwkl->ohw", w, windows).max() + 0.5
+    assert found.shape == (1, 1, 1, 1)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_it_survives_the_file(honest) -> None:
     profile = Profile("f1", MADE, "0.1.0", dict(honest))
     found = from_json(to_json(profile), "profile.json")
@@ -81,6 +119,7 @@ def test_it_survives_the_file(honest) -> None:
     for name, each in honest.items():
         kept = found.devices[name]
         assert kept.compute.tasks.mean_s == pytest.approx(each.compute.tasks.mean_s, rel=1e-3)
+        assert kept.compute.carrying.mean_s == pytest.approx(each.compute.carrying.mean_s, abs=1e-7)
         assert device_model(name, kept).task_s == pytest.approx(device_model(name, each).task_s, rel=1e-3)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from cocoi_cli.planning.fleet_fit import (
     BLOCK_S,
+    MANY,
     TASK_S,
     InvalidProfileError,
     LinkNotMeasuredError,
@@ -143,6 +144,22 @@ def test_bursts_do_not_bend_the_speed_and_become_no_noise():
         tolerance = 0.1 if each.samples.size > RATE * 0.02 else 0.35
         assert 2 / cell.phase.mean_s == pytest.approx(RATE, rel=tolerance)
     assert compute_fit(compute).phase.excess_s < 0.35
+
+
+def test_what_was_repeated_often_tells_the_spread_alone_and_how_long_it_holds():
+    often = convolution((3, 256, 256, 56), 7, steady(0.2)(650_000_000, MANY + 480))
+    few = [convolution((3, 64, 64, 224), 14, steady(0.9, seed=seed)(400_000_000, 3)) for seed in range(5)]
+    compute = Compute("1.31.1", (*few, often), 0, {}, {})
+    assert compute_fit(compute).phase.excess_s == pytest.approx(0.2, rel=0.15)
+    assert device_model("pi", replace(DEVICE, compute=compute)).steady_s == pytest.approx(0.065, rel=0.1)
+    assert device_model("pi", replace(DEVICE, compute=replace(compute, convolutions=tuple(few)))).steady_s == math.inf
+
+
+def test_bytes_cost_what_was_measured_and_else_nothing():
+    carrying = Samples(1_000_000, (0.008, 0.012))
+    laden = device_model("pi", replace(DEVICE, compute=replace(DEVICE.compute, carrying=carrying)))
+    assert laden.byte_s == pytest.approx(1e-8)
+    assert device_model("pi", DEVICE).byte_s == 0.0
 
 
 def test_a_device_that_never_varies_has_no_excess():

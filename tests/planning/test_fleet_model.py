@@ -48,6 +48,14 @@ def test_of_equally_near_cells_the_first_counts():
     assert device.compute(1, kernel=3, in_channels=64, out_channels=64, width=56, rows=4) == FAST
 
 
+def test_a_long_share_varies_less_than_in_proportion():
+    steady = replace(DEVICE, steady_s=0.050)
+    assert steady.steadied(Phase(0.040, 0.010)) == Phase(0.040, 0.010)  # just as long
+    long = steady.steadied(Phase(0.160, 0.040))  # four times as long: twice the random part, the same mean
+    assert (long.shift_s, long.excess_s) == pytest.approx((0.180, 0.020))
+    assert DEVICE.steadied(Phase(1.6, 0.4)) == Phase(1.6, 0.4)  # not known
+
+
 def test_models_are_values():
     assert replace(DEVICE) == DEVICE
     assert hash(replace(DEVICE)) == hash(DEVICE)

@@ -62,6 +62,7 @@ class Cost:
     largest_in_elems: int
     largest_out_elems: int
     memory_elems: int
+    large: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class Pair:
             largest_in_elems=round(elems * min(most + halo, rows)),
             largest_out_elems=out // made * math.ceil(made / tiles),
             memory_elems=round(2 * math.prod(self.convs[0].output_shape) / tiles),
+            large=made % tiles or tiles,
         )
 
 

@@ -78,7 +78,7 @@ class Stage:
 
     def __init__(self, model: LoadedModel, kind: str, behaviours, plan_of, kernels: HostKernels | None = None) -> None:
         self.kernels = kernels or HostKernels(threads=1)
-        self.coordinator = Coordinator(self.kernels, depth=2)
+        self.coordinator = Coordinator(self.kernels)
         agents = HostKernels(threads=1)
         self.links = [InnerLink(f"a{at}", self.coordinator, agents, behave) for at, behave in enumerate(behaviours)]
         self.coordinator.attach(self.links)

@@ -396,7 +396,7 @@ def test_an_occupied_agent_that_is_lost_stays_lost() -> None:
     assert set(shares_of(session.handle(stage(AnyK(2, 1), 1), 0.0))) == {"a1"}
 
 
-# --- eager, patient and rateless codewords; agents that join; depth; slow agents -----------------------
+# --- eager, patient and rateless codewords; agents that join; slow agents -----------------------
 
 
 def words(code: AnyK, strips: int, **fields: object) -> StageStarted:
@@ -500,16 +500,10 @@ def test_given_answers_count_and_may_suffice() -> None:
     assert out[:2] == [DecodeStrip(0, (0, 2)), StageDone(1)]
 
 
-def test_while_there_is_plenty_each_agent_holds_as_much_as_the_depth_allows() -> None:
-    session = Session(AGENTS[:3], depth=2)
+def test_however_much_is_lacking_each_agent_holds_one_share() -> None:
+    session = Session(AGENTS[:3])
     out = session.handle(stage(AnyK(3, 3), 4), 0.0)  # 12 shares for three agents
-    assert [sum(agent == each for agent, _, _ in sent(out)) for each in AGENTS[:3]] == [2, 2, 2]
-
-
-def test_at_the_end_of_a_stage_nobody_is_given_a_second_share() -> None:
-    session = Session(AGENTS[:3], depth=2)
-    out = session.handle(stage(AnyK(3, 2), 2), 0.0)  # 4 shares for three agents: one is over, fewer than agents
-    assert len(sent(out)) == 3
+    assert [sum(agent == each for agent, _, _ in sent(out)) for each in AGENTS[:3]] == [1, 1, 1]
 
 
 def play_timed(session: Session, code: AnyK, strips: int, speeds: dict[str, float], now: float) -> float:

@@ -86,7 +86,7 @@ def run(
 
     async def main() -> Outcome:
         kernels = HostKernels(threads=1)
-        coordinator = Coordinator(kernels, depth=2)
+        coordinator = Coordinator(kernels)
         links = [
             LyingLink(
                 *(f"a{index}", coordinator, kernels, (behave or {}).get(index, answers)),

@@ -104,7 +104,7 @@ class HeldLink:
     def __init__(self, name: str, whole: WholeModel) -> None:
         self.id, self._whole = name, whole
         self.runs: list[int] = []
-        self.skipped = 0
+        self.cancelled = 0
         self.asked = asyncio.Event()
 
     async def prepare(self, programs, blobs) -> int:
@@ -117,8 +117,8 @@ class HeldLink:
         self.asked.set()
         return self.runs[-1]
 
-    def skip(self, codeword, share) -> None:
-        self.skipped += 1
+    def cancel(self, codeword, share) -> None:
+        self.cancelled += 1
 
     def answer(self, run: int, value: float, status: Status = Status.DONE) -> bool:
         y = np.full((1, 5), value, np.float32)
@@ -146,7 +146,7 @@ def test_silence_ends_with_the_deadline_and_what_comes_later_is_dropped(model) -
     async def story(whole, first, second) -> None:
         with pytest.raises(LinkError, match=r"no answer within 0\.01 s"):
             await whole.run(first, model, picture(), 0.01)
-        assert first.skipped == 1
+        assert first.cancelled == 1
         task = begin(whole, second, model)
         await second.asked.wait()
         assert first.answer(1, 7.0)  # of the run that was given up, for another picture

@@ -12,12 +12,11 @@ from cocoi_cli.planning.distributions import ShiftExponential
 from cocoi_cli.planning.fleet_model import DeviceModel, FleetModel, HostModel, Phase
 from cocoi_cli.planning.order_statistics import kth_arrival
 from cocoi_cli.planning.plan import ConvPlan, Plan
-from cocoi_cli.runtime import engine as real_engine
 from cocoi_cli.runtime import host_share
 from cocoi_cli.runtime.options import Options
 from cocoi_cli.simulation.baselines import local_seconds, single_device
 from cocoi_cli.simulation.costs import summed
-from cocoi_cli.simulation.engine import DEADLINE_S, DEPTH, HOST, simulate
+from cocoi_cli.simulation.engine import DEADLINE_S, HOST, simulate
 from cocoi_cli.simulation.results import Result
 from cocoi_cli.simulation.shapes import LocalShape, SharedShape, StageShape
 from cocoi_cli.simulation.shelf import Casualties
@@ -333,4 +332,4 @@ def test_no_inference_is_refused():
 
 
 def test_names_and_habits_are_those_of_the_real_coordinator():
-    assert (host_share.HOST, real_engine.DEPTH, Options().deadline_s) == (HOST, DEPTH, DEADLINE_S)
+    assert (host_share.HOST, Options().deadline_s) == (HOST, DEADLINE_S)
