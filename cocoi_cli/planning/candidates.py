@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     Costs = Callable[[int], TileCost]
 
 CHOICES: Final = (LOCAL, FUSED, "coded", "uncoded", "replication", "hedged")
-"""Ways that `auto` compares; the other families are there to be compared with, and are never better."""
+"""Ways that `auto` compares for every layer; the other families are there to be compared with."""
 
 FRUGAL: Final = "fcdcc"
-"""The family that saves memory on agents; used where they have too little for the others, or where it is asked for."""
+"""The family that keeps a part of the weights on each agent: for agents with too little memory for the others, for
+layers with fewer rows than there are devices, and where it is asked for."""
 
 SPARE: Final = 4  # shares beyond k: more of them cost more than they win, and decode badly
 MOST_PIECES: Final = 5  # choices of k for one n

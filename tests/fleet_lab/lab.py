@@ -6,6 +6,7 @@ of its own, so that a fleet which a developer has running is never touched.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -283,10 +284,11 @@ class Lab:
         """The device's PID 1, by the number that this machine knows it by."""
         members = Path("/sys/fs/cgroup/cpu", PREFIX, f"n{device}", "cgroup.procs").read_text().split()
         for each in members:
-            name, rest = Path("/proc", each, "stat").read_text().split("(", 1)[1].rsplit(")", 1)
-            parent = Path("/proc", rest.split()[1], "comm")
-            if name == "systemd" and parent.exists() and parent.read_text().strip() == "systemd-nspawn":
-                return each
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended since it was listed
+                name, rest = Path("/proc", each, "stat").read_text().split("(", 1)[1].rsplit(")", 1)
+                parent = Path("/proc", rest.split()[1], "comm").read_text().strip()
+                if (name, parent) == ("systemd", "systemd-nspawn"):
+                    return each
         raise AssertionError(f"device {device} does not run")
 
     def _nspawn(self, *words: str, check: bool = True) -> str:
