@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from cocoi_cli.runtime.host import Kernels
     from cocoi_cli.runtime.options import Progress
     from cocoi_cli.runtime.report import AnyArray
-    from cocoi_cli.runtime.works import Work
+    from cocoi_cli.runtime.works import DistributedStage
 
 
 VERDICT_S = 0.25  # a killed process's socket closes within milliseconds; the rest is for a loaded machine
@@ -267,7 +267,7 @@ class Coordinator:
             return
         work = begin_work(stage, plan, x, self._blocks, keep_input=inference.job.verify > 0)
         inference.began(index, stage.name, work.kind, work.strips)
-        reason = plan.reason
+        reason = work.reason
         if work.is_finite:
             await self._distribute(inference, index, number, work, host=plan.host)
             tensors[stage.output] = work.hand_over()
@@ -281,7 +281,9 @@ class Coordinator:
             inference.job.observe(stage.name, tensors[stage.output])
         inference.finish(index, StageRow(stage.name, reason, end - start, work))
 
-    async def _distribute(self, inference: Inference, index: int, number: int, work: Work, *, host: bool) -> None:
+    async def _distribute(
+        self, inference: Inference, index: int, number: int, work: DistributedStage, *, host: bool
+    ) -> None:
         """Hand out the shares of a stage and wait until its last strip is decoded."""
         group, wish = next(self._groups), traits(work.scheme)
         homes = (*inference.homes[: work.n - host], *((HOST,) if host else ()))
@@ -307,7 +309,7 @@ class Coordinator:
         inference.evidence = {}
         await self._play(active, words)
         if inference.job.verify:
-            inference.kept.append(KeptStage(active, homes, inference.evidence))
+            inference.kept.append(KeptStage(active, work, homes, inference.evidence))
 
     async def _play(self, active: ActiveStage, words: tuple[Codeword, ...]) -> None:
         self._active = active
@@ -324,7 +326,7 @@ class Coordinator:
         """
         start, limit = self._clock(), inference.job.deadline_s
         inference.ends_at = start + limit
-        stages = [(kept, Checking(kept.active.work, kept.evidence)) for kept in inference.kept]
+        stages = [(kept, Checking(kept.work, kept.evidence)) for kept in inference.kept]
         if not inference.overdue:
             try:
                 async with asyncio.timeout(limit):

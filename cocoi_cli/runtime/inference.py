@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cocoi_cli.runtime.options import Progress
     from cocoi_cli.runtime.report import AnyArray, Trace
     from cocoi_cli.runtime.timeline import Timeline
-    from cocoi_cli.runtime.works import Work
+    from cocoi_cli.runtime.works import DistributedStage, Work
 
 DROPPED = frozenset({Status.CANCELLED, Status.SKIPPED, Status.EXPIRED})
 
@@ -160,11 +160,13 @@ class KeptStage:
 
     Attributes:
         active: As it was.
+        work: Of the stage.
         homes: Of its shares.
         evidence: Strip to the answers that it was decoded from.
     """
 
     active: ActiveStage
+    work: DistributedStage
     homes: tuple[str, ...]
     evidence: dict[int, Evidence]
 
@@ -185,7 +187,7 @@ class StageRow:
     name: str
     reason: str
     wall_s: float
-    work: Work | None
+    work: DistributedStage | None
 
     def report(self) -> StageReport:
         """The row as it stands now."""

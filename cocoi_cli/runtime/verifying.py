@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cocoi_cli.codes.syndrome import Finding
     from cocoi_cli.runtime.host import Kernels
     from cocoi_cli.runtime.report import AnyArray
-    from cocoi_cli.runtime.works import Outgoing, Work
+    from cocoi_cli.runtime.works import DistributedStage, Outgoing
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def spare_code(code: Code, given: Collection[int], givers: Sequence[str], spares
 class Checking:
     """A stage that is over, as work again: its spare shares are sent, and its strips are checked instead of joined."""
 
-    def __init__(self, work: Work, evidence: Mapping[int, Evidence]) -> None:
+    def __init__(self, work: DistributedStage, evidence: Mapping[int, Evidence]) -> None:
         """Check each strip once it has as many answers as its codeword asks for.
 
         Args:
@@ -141,10 +141,8 @@ class Checking:
             evidence: Strip to the answers that it was decoded from; added to.
         """
         self._work, self._evidence = work, evidence
-        self.name, self.kind, self.scheme, self.reason = work.name, work.kind, work.scheme, work.reason
-        self.n, self.k, self.strips, self.code = work.n, work.k, work.strips, work.code
-        self.rounding, self.magnitude = work.rounding, work.magnitude
-        self.is_finite = True  # else there would have been no shares
+        self.name, self.strips, self.code = work.name, work.strips, work.code
+        self._magnitude = work.magnitude  # a pass over the whole input
         self.counts = Counts()  # of its own: the table of stages is about the answer
         self.checked = self.inconsistent = 0
         self.suspects: Counter[str] = Counter()
@@ -179,8 +177,9 @@ class Checking:
         return False
 
     def _look(self, kept: Evidence, shares: Sequence[int]) -> Finding:
-        answers = self._work.arranged(np.stack([kept.answers[share] for share in shares]))
-        return check(self.code, shares, answers, self.rounding, magnitude=self.magnitude)
+        work = self._work
+        answers = work.arranged(np.stack([kept.answers[share] for share in shares]))
+        return check(work.code, shares, answers, work.rounding, magnitude=self._magnitude)
 
     def _suspect(self, kept: Evidence, shares: Sequence[int], finding: Finding) -> str | None:
         """The agent that stands against the others; what is found takes each answer for that of another agent."""
@@ -194,21 +193,9 @@ class Checking:
         agent = kept.agents[finding.suspect_share]
         return None if agent == HOST else agent  # then there are several liars
 
-    def arranged(self, answers: Array) -> Array:
-        """As in the stage."""
-        return self._work.arranged(answers)
-
     def convolve(self, kernels: Kernels, strip: int, shares: Sequence[int]) -> list[AnyArray]:
         """As in the stage."""
         return self._work.convolve(kernels, strip, shares)
-
-    def whole(self, kernels: Kernels) -> AnyArray:
-        """As in the stage."""
-        return self._work.whole(kernels)
-
-    def hand_over(self) -> AnyArray:
-        """There is no output: the stage gave its own."""
-        return np.empty(0, np.float32)
 
 
 def _is_confirmed(code: Code, kept: Evidence, shares: Sequence[int], finding: Finding) -> bool:

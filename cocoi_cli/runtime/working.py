@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cocoi_cli.planning.plan import ConvPlan
     from cocoi_cli.runtime.blocks import Blocks
     from cocoi_cli.runtime.report import AnyArray
-    from cocoi_cli.runtime.works import Work
+    from cocoi_cli.runtime.works import DistributedStage
 
 
 def begin_work(
@@ -27,7 +27,7 @@ def begin_work(
     blocks: Blocks,
     *,
     keep_input: bool = False,
-) -> Work:
+) -> DistributedStage:
     """Prepare a stage for its input.
 
     Args:

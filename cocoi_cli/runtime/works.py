@@ -1,7 +1,8 @@
-"""What the coordinator needs of a distributed stage in flight, whatever is inside.
+"""What is needed of a distributed stage in flight, whatever is inside.
 
-`work.StageWork` codes strips of one convolution, `tile_work.TileWork` has tiles of a
-segment computed, `filter_work.FilterWork` codes filters too.
+The coordinator drives a `Work`: it has its shares computed and hands it the answers. A `DistributedStage` is work that
+ends in the output of a stage: `work.StageWork` codes strips of one convolution, `tile_work.TileWork` has tiles of a
+segment computed, `filter_work.FilterWork` codes filters too. `verifying.Checking` is work without an output.
 """
 
 from __future__ import annotations
@@ -51,12 +52,50 @@ class Outgoing:
 
 
 class Work(Protocol):
-    """The arrays of one stage of one inference; belongs to one thread, except for `convolve`."""
+    """Codewords whose shares others compute; belongs to one thread, except for `convolve`."""
 
     @property
     def name(self) -> str:
         """Of the stage."""
         ...
+
+    @property
+    def strips(self) -> int:
+        """Number of codewords."""
+        ...
+
+    @property
+    def counts(self) -> Counts:
+        """What happened so far; late answers may still be counted when the stage has ended."""
+        ...
+
+    def share(self, strip: int, share: int) -> Outgoing:
+        """Encode one share for sending."""
+        ...
+
+    def fits(self, strip: int, share: int, answer: AnyArray) -> bool:
+        """Whether an answer has the shape that this share asks for."""
+        ...
+
+    def accept(self, strip: int, share: int, answer: AnyArray, scale: float) -> None:
+        """Take an answer that fits; its value is `answer * scale`."""
+        ...
+
+    def has(self, strip: int, share: int) -> bool:
+        """Whether an answer to this share is no longer wanted: it is here, or the strip is decoded."""
+        ...
+
+    def decode(self, strip: int, shares: Sequence[int], kernels: Kernels) -> bool:
+        """Finish a strip from exactly these shares; return whether anything had to be decoded."""
+        ...
+
+    def convolve(self, kernels: Kernels, strip: int, shares: Sequence[int]) -> list[AnyArray]:
+        """Compute shares on the host, in float32; only reads, so a thread may run it."""
+        ...
+
+
+class DistributedStage(Work, Protocol):
+    """The arrays of one stage of one inference; belongs to one thread, except for `convolve` and `whole`."""
 
     @property
     def kind(self) -> str:
@@ -89,16 +128,6 @@ class Work(Protocol):
         ...
 
     @property
-    def counts(self) -> Counts:
-        """What happened so far; late answers may still be counted when the stage has ended."""
-        ...
-
-    @property
-    def strips(self) -> int:
-        """Number of codewords."""
-        ...
-
-    @property
     def rounding(self) -> str:
         """The coarser of the types that shares and answers travel as, `f16` or `f32`."""
         ...
@@ -113,32 +142,8 @@ class Work(Protocol):
         """Whether shares can be mixed: one infinity would spoil every piece it is added to."""
         ...
 
-    def share(self, strip: int, share: int) -> Outgoing:
-        """Encode one share for sending."""
-        ...
-
-    def fits(self, strip: int, share: int, answer: AnyArray) -> bool:
-        """Whether an answer has the shape that this share asks for."""
-        ...
-
-    def accept(self, strip: int, share: int, answer: AnyArray, scale: float) -> None:
-        """Take an answer that fits; its value is `answer * scale`."""
-        ...
-
-    def has(self, strip: int, share: int) -> bool:
-        """Whether an answer to this share is no longer wanted: it is here, or the strip is decoded."""
-        ...
-
-    def decode(self, strip: int, shares: Sequence[int], kernels: Kernels) -> bool:
-        """Finish a strip from exactly these shares; return whether anything had to be decoded."""
-        ...
-
     def arranged(self, answers: Array) -> Array:
         """Answers, stacked as they came, in the form in which the code takes them."""
-        ...
-
-    def convolve(self, kernels: Kernels, strip: int, shares: Sequence[int]) -> list[AnyArray]:
-        """Compute shares on the host, in float32; only reads, so a thread may run it."""
         ...
 
     def whole(self, kernels: Kernels) -> AnyArray:
