@@ -61,8 +61,9 @@ from cocoi_cli.runtime.inference import (
 from cocoi_cli.runtime.outputs import arrays_of
 from cocoi_cli.runtime.report import Verification
 from cocoi_cli.runtime.session import Session
+from cocoi_cli.runtime.spares import spare_code, witnesses
 from cocoi_cli.runtime.timeline import Timeline
-from cocoi_cli.runtime.verifying import Checking, spare_code, witnesses
+from cocoi_cli.runtime.verifying import Checking
 from cocoi_cli.runtime.whole_model import WholeModel
 from cocoi_cli.runtime.work import convolve_whole
 from cocoi_cli.runtime.working import begin_work

@@ -9,7 +9,7 @@ import numpy as np
 
 from cocoi_agent.wire.messages import Answer, Status
 from cocoi_cli.runtime.report import AgentReport, StageReport, Verification
-from cocoi_cli.runtime.verifying import Evidence
+from cocoi_cli.runtime.spares import Evidence
 
 if TYPE_CHECKING:
     import asyncio
