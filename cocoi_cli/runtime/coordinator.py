@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
@@ -21,6 +20,7 @@ from cocoi_agent.wire.messages import Answer, Status
 from cocoi_cli.codes.registry import traits
 from cocoi_cli.model.network import ConvStage, LocalStage
 from cocoi_cli.runtime.blocks import Blocks
+from cocoi_cli.runtime.driving import ActiveStage, KeptStage, SentShare
 from cocoi_cli.runtime.events import (
     AgentJoined,
     AgentLost,
@@ -47,23 +47,18 @@ from cocoi_cli.runtime.events import (
 from cocoi_cli.runtime.failures import CannotDecodeError, DeadlineError, NoAgentsError
 from cocoi_cli.runtime.host_share import HOST, HostShare
 from cocoi_cli.runtime.inference import (
-    ActiveStage,
     Inference,
     Job,
-    KeptStage,
     Link,
     Outcome,
-    SentShare,
     StageRow,
     Tally,
     local_reason,
 )
 from cocoi_cli.runtime.outputs import arrays_of
-from cocoi_cli.runtime.report import Verification
 from cocoi_cli.runtime.session import Session
-from cocoi_cli.runtime.spares import spare_code, witnesses
 from cocoi_cli.runtime.timeline import Timeline
-from cocoi_cli.runtime.verifying import Checking
+from cocoi_cli.runtime.verifying import verify
 from cocoi_cli.runtime.whole_model import WholeModel
 from cocoi_cli.runtime.work import convolve_whole
 from cocoi_cli.runtime.working import begin_work
@@ -76,6 +71,7 @@ if TYPE_CHECKING:
     from cocoi_cli.runtime.host import Kernels
     from cocoi_cli.runtime.options import Progress
     from cocoi_cli.runtime.report import AnyArray
+    from cocoi_cli.runtime.spares import Evidence
     from cocoi_cli.runtime.works import DistributedStage
 
 
@@ -109,8 +105,7 @@ class Coordinator:
         self._inference: Inference | None = None
         self._active: ActiveStage | None = None
         self._requests = itertools.count(1)
-        self._codewords = itertools.count(1)
-        self._groups = itertools.count(1)
+        self._next_codeword = 1
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0  # on our clock; while there is a timer
 
@@ -185,7 +180,7 @@ class Coordinator:
             tensors = await self._run_stages(inference)
             latency = self._clock() - start
             deadline.cancel()
-            verification = await self._verify(inference) if job.verify else None
+            verification = await verify(inference, self, self._clock) if job.verify else None
             inference.give_up_leftovers()
             return replace(self._outcome(inference, tensors, latency), verification=verification)
         finally:
@@ -283,15 +278,15 @@ class Coordinator:
         inference.finish(index, StageRow(stage.name, reason, end - start, work))
 
     async def _distribute(
-        self, inference: Inference, index: int, number: int, work: DistributedStage, *, host: bool
+        self, inference: Inference, index: int, place: int, work: DistributedStage, *, host: bool
     ) -> None:
         """Hand out the shares of a stage and wait until its last strip is decoded."""
-        group, wish = next(self._groups), traits(work.scheme)
+        wish, numbers, verify = traits(work.scheme), self.reserve(work.strips), inference.job.verify
         homes = (*inference.homes[: work.n - host], *((HOST,) if host else ()))
         words = tuple(
             Codeword(
-                id=next(self._codewords),
-                group=group,
+                id=number,
+                group=numbers[0],
                 order=strip,
                 strips=work.strips,
                 code=work.code,
@@ -301,77 +296,47 @@ class Coordinator:
                 eager=wish.eager,
                 patient=wish.patient,
             )
-            for strip in range(work.strips)
+            for strip, number in enumerate(numbers)
         )
-        if host != (HOST in self._session.living):
-            self._feed(AgentJoined(HOST) if host else AgentLost(HOST))
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        active = ActiveStage(index, number, work, inference.job.programs[work.name], words[0].id, done)
-        inference.evidence = {}
-        await self._play(active, words)
-        if inference.job.verify:
-            inference.kept.append(KeptStage(active, work, homes, inference.evidence))
+        self.include_host(wanted=host)
+        evidence: dict[int, Evidence] = {}
+        programs = inference.job.programs[work.name]
+        await self.drive(ActiveStage(index, place, work, programs, numbers[0], evidence if verify else None), words)
+        if verify:
+            inference.kept.append(KeptStage(index, work, programs, homes, evidence))
 
-    async def _play(self, active: ActiveStage, words: tuple[Codeword, ...]) -> None:
-        self._active = active
+    # --- codewords in work; see `driving.Driver` ------------------------------------------
+
+    @property
+    def helpers(self) -> tuple[str, ...]:
+        """Living agents in fleet order, then the host while it is included."""
+        return tuple(agent for agent in (*self._links, HOST) if agent in self._session.living)
+
+    def include_host(self, *, wanted: bool) -> None:
+        """Give the host shares like any agent from now on, or no more."""
+        if wanted != (HOST in self._session.living):
+            self._feed(AgentJoined(HOST) if wanted else AgentLost(HOST))
+
+    def reserve(self, count: int) -> range:
+        """Numbers for codewords, one after another, that no other has."""
+        first = self._next_codeword
+        self._next_codeword += count
+        return range(first, self._next_codeword)
+
+    async def drive(self, stage: ActiveStage, words: Sequence[Codeword]) -> None:
+        """Have these codewords of a stage computed; return when the last is decoded."""
+        self._active = stage
         try:
-            self._feed(StageStarted(words))
-            await active.done
+            self._feed(StageStarted(tuple(words)))
+            await stage.done
         finally:
             self._active = None
 
-    async def _verify(self, inference: Inference) -> Verification:
-        """Have spare shares of every stage computed, and see whether they agree with the answers that were used.
-
-        It has as much time as the inference had; what is not confirmed by then stays unchecked.
-        """
-        start, limit = self._clock(), inference.job.deadline_s
-        inference.ends_at = start + limit
-        stages = [(kept, Checking(kept.work, kept.evidence)) for kept in inference.kept]
-        if not inference.overdue:
-            try:
-                async with asyncio.timeout(limit):
-                    for kept, checking in stages:
-                        await self._check(inference, kept, checking)
-            except TimeoutError:
-                self._withdraw(inference)
-        checks = [checking for _, checking in stages]
-        suspects = sum((checking.suspects for checking in checks), Counter[str]())
-        checked = sum(checking.checked for checking in checks)
-        return Verification(
-            codewords=checked,
-            unchecked=sum(checking.strips for checking in checks) - checked,
-            inconsistent=sum(checking.inconsistent for checking in checks),
-            suspects=dict(suspects),
-            seconds=self._clock() - start,
-        )
-
-    async def _check(self, inference: Inference, kept: KeptStage, checking: Checking) -> None:
-        """Have the strips of a stage that is over confirmed, those that agents had a part in."""
-        stage, spares = kept.active, inference.job.verify
-        others = (*self._links, *((HOST,) if HOST in kept.homes else ()))
-        living = tuple(agent for agent in others if agent in self._session.living)
-        group, numbers = next(self._groups), [next(self._codewords) for _ in range(checking.strips)]
-        words = []
-        for strip, evidence in sorted(kept.evidence.items()):
-            given = tuple(evidence.answers)
-            givers = witnesses(checking.code, evidence, kept.homes, living)
-            words.append(
-                Codeword(
-                    id=numbers[strip],
-                    group=group,
-                    order=strip,
-                    strips=checking.strips,
-                    code=spare_code(checking.code, given, givers, spares),
-                    homes=givers,
-                    requests=frozenset({inference.request}),
-                    given=given,
-                )
-            )
-        inference.evidence = kept.evidence
-        if words:
-            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            await self._play(ActiveStage(stage.index, None, checking, stage.programs, numbers[0], done), tuple(words))
+    def withdraw(self, request: int) -> None:
+        """Want nothing more of what agents still compute for a request."""
+        for instruction in self._session.handle(RequestCancelled(request), self._clock()):
+            if isinstance(instruction, CancelWork):
+                self._drop(instruction.agent, instruction.codeword, instruction.share)
 
     # --- the host's own shares --------------------------------------------------------
 
@@ -395,9 +360,8 @@ class Coordinator:
         """The host could not compute a share that it was given: a stage that wants it fails; see `host_share.Owner`."""
         inference, active = self._inference, self._active
         sent = inference.sent.pop((HOST, codeword, share), None) if inference is not None else None
-        wanted = active is not None and sent is not None and sent.work is active.work
-        if active is not None and wanted and not active.done.done():
-            active.done.set_exception(error)
+        if active is not None and sent is not None and sent.work is active.work:
+            active.fail(error)
         self._feed(StripFailed(HOST, codeword, share, "failed"))
 
     # --- events in ------------------------------------------------------------------
@@ -547,14 +511,12 @@ class Coordinator:
         try:
             answers = await asyncio.to_thread(work.convolve, self._kernels, strip, instruction.shares)
         except Exception as error:  # handed to whoever waits for the stage
-            if not active.done.done():
-                active.done.set_exception(error)
+            active.fail(error)
             return
         inference.timeline.host("local", start, self._clock(), stage=work.name, strip=strip)
         for share, answer in zip(instruction.shares, answers, strict=True):
-            if not work.has(strip, share):
-                inference.remember(HOST, strip, share, answer, 1.0)
-                work.accept(strip, share, answer, 1.0)
+            if active.wants(work, strip, share):
+                active.accept(HOST, strip, share, answer, 1.0)
                 work.counts.host += 1
         self._feed(HostComputed(instruction.codeword, instruction.shares))
 
@@ -587,8 +549,7 @@ class Coordinator:
             error = DeadlineError(inference.job.deadline_s, answering, instruction.needed)
         else:
             error = CannotDecodeError(answering, instruction.needed)
-        if not active.done.done():
-            active.done.set_exception(error)
+        active.fail(error)
 
     # --- bookkeeping ------------------------------------------------------------------
 
@@ -615,14 +576,8 @@ class Coordinator:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._withdraw(inference)
+        self.withdraw(inference.request)
         self._inference = None
-
-    def _withdraw(self, inference: Inference) -> None:
-        """Want nothing more of what agents still compute for an inference."""
-        for instruction in self._session.handle(RequestCancelled(inference.request), self._clock()):
-            if isinstance(instruction, CancelWork):
-                self._drop(instruction.agent, instruction.codeword, instruction.share)
 
     def _outcome(self, inference: Inference, tensors: Mapping[str, AnyArray], latency_s: float) -> Outcome:
         return Outcome(

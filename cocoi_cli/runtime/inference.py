@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from cocoi_agent.wire.messages import Answer, Status
 from cocoi_cli.runtime.report import AgentReport, StageReport, Verification
-from cocoi_cli.runtime.spares import Evidence
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,6 +14,7 @@ if TYPE_CHECKING:
 
     from cocoi_cli.model.network import LocalStage, Network
     from cocoi_cli.planning.plan import ConvPlan, Plan
+    from cocoi_cli.runtime.driving import ActiveStage, KeptStage, SentShare
     from cocoi_cli.runtime.options import Progress
     from cocoi_cli.runtime.report import AnyArray, Trace
     from cocoi_cli.runtime.timeline import Timeline
@@ -129,57 +127,6 @@ class Tally:
     bytes_in: int = 0
 
 
-@dataclass(slots=True)
-class ActiveStage:
-    """The conv stage that is being computed.
-
-    Attributes:
-        index: Of the stage in the network.
-        number: Of the stage among the distributed stages; None where it is over and only verified.
-        work: Its arrays.
-        programs: Ids of the programs that compute its shares, by variant.
-        first: Number of its first codeword; the others follow without gaps.
-        done: Resolved when its last strip is decoded, or with what went wrong.
-        decoded: Strips decoded so far.
-        answered: Whether any answer has come.
-    """
-
-    index: int
-    number: int | None
-    work: Work
-    programs: Sequence[str]
-    first: int
-    done: asyncio.Future[None]
-    decoded: int = 0
-    answered: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class KeptStage:
-    """A stage that is over, with what it takes to verify it.
-
-    Attributes:
-        active: As it was.
-        work: Of the stage.
-        homes: Of its shares.
-        evidence: Strip to the answers that it was decoded from.
-    """
-
-    active: ActiveStage
-    work: DistributedStage
-    homes: tuple[str, ...]
-    evidence: dict[int, Evidence]
-
-
-@dataclass(frozen=True, slots=True)
-class SentShare:
-    """A share on its way: when it left, and the strip it belongs to."""
-
-    at_s: float
-    work: Work
-    strip: int
-
-
 @dataclass(frozen=True, slots=True)
 class StageRow:
     """What the report of a stage is made of; counts may still change while late answers come."""
@@ -220,7 +167,6 @@ class Inference:
         overdue: Whether the deadline has passed.
         host_helps: Whether the host has had to compute shares.
         kept: Stages with all that verifying them takes.
-        evidence: Of the stage in work: strip to its answers; empty where nothing is verified.
     """
 
     request: int
@@ -237,7 +183,6 @@ class Inference:
     overdue: bool = False
     host_helps: bool = False
     kept: list[KeptStage] = field(default_factory=list)
-    evidence: dict[int, Evidence] = field(default_factory=dict)
 
     def warn(self, text: str) -> None:
         """Keep a warning and pass it on, once."""
@@ -286,12 +231,11 @@ class Inference:
             code = answer.code or "bad-answer"
             self.warn(f"{agent} answered a share of {work.name} with `{code}`: {answer.message}")
             return "malformed" if answer.status is Status.DONE else "failed"
-        if active is None or active.work is not work or work.has(sent.strip, answer.part):
+        if active is None or not active.wants(work, sent.strip, answer.part):
             tally.late += 1
             counts.late += 1
             return "late"
-        self.remember(agent, sent.strip, answer.part, tensors[0], answer.tensors[0].scale)
-        work.accept(sent.strip, answer.part, tensors[0], answer.tensors[0].scale)
+        active.accept(agent, sent.strip, answer.part, tensors[0], answer.tensors[0].scale)
         tally.used += 1
         counts.arrived += 1
         return "used"
@@ -301,22 +245,13 @@ class Inference:
     ) -> None:
         """Count an answer that the host computed itself, and keep it if it is wanted."""
         tally, work = self.tallies[host], sent.work
-        if active is None or active.work is not work or work.has(sent.strip, share):
+        if active is None or not active.wants(work, sent.strip, share):
             tally.late += 1
             work.counts.late += 1
             return
-        self.remember(host, sent.strip, share, answer, 1.0)
-        work.accept(sent.strip, share, answer, 1.0)
+        active.accept(host, sent.strip, share, answer, 1.0)
         tally.used += 1
         work.counts.arrived += 1
-
-    def remember(self, agent: str, strip: int, share: int, answer: AnyArray, scale: float) -> None:
-        """Keep a copy of an answer, and who gave it, where it will have to stand against others."""
-        if self.job.verify:
-            evidence = self.evidence.setdefault(strip, Evidence())
-            evidence.agents[share] = agent
-            with np.errstate(over="ignore"):  # the sum itself is beyond float32 then
-                evidence.answers[share] = np.multiply(answer, np.float32(scale), dtype=np.float32)
 
     def lose(self, agent: str) -> None:
         """Count the shares that a lost agent held."""

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cocoi_agent.wire.messages import Answer
-    from cocoi_cli.runtime.inference import Clock, SentShare
+    from cocoi_cli.runtime.driving import SentShare
+    from cocoi_cli.runtime.inference import Clock
 
 HOST = "host"
 

@@ -1,8 +1,7 @@
 """Whether agents tell the truth: answers beyond those needed are asked for, and must agree with the rest.
 
-This happens after the last stage, so it adds nothing to the latency, though the answer is
-held until it has passed. Every codeword of
-every stage is completed to a few answers more than its code needs (`spares`), and its parity
+This happens after the last stage, so it adds nothing to the latency, though the answer is held until it has passed.
+Every codeword of every stage is completed to a few answers more than its code needs (`spares`), and its parity
 syndrome is taken (`codes.syndrome`): one spare tells that something is wrong, two tell who.
 
 Source: docs/methods.md, "Integrity".
@@ -10,6 +9,7 @@ Source: docs/methods.md, "Integrity".
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -17,18 +17,81 @@ import numpy as np
 
 from cocoi_cli.codes.copies import CopyCode
 from cocoi_cli.codes.syndrome import check
+from cocoi_cli.runtime.driving import ActiveStage
+from cocoi_cli.runtime.events import Codeword
 from cocoi_cli.runtime.host_share import HOST
+from cocoi_cli.runtime.report import Verification
+from cocoi_cli.runtime.spares import spare_code, witnesses
 from cocoi_cli.runtime.works import Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cocoi_cli.codes.code import Code
     from cocoi_cli.codes.syndrome import Finding
+    from cocoi_cli.runtime.driving import Driver, KeptStage
     from cocoi_cli.runtime.host import Kernels
+    from cocoi_cli.runtime.inference import Inference
     from cocoi_cli.runtime.report import AnyArray
     from cocoi_cli.runtime.spares import Evidence
     from cocoi_cli.runtime.works import DistributedStage, Outgoing
+
+
+async def verify(inference: Inference, driver: Driver, clock: Callable[[], float]) -> Verification:
+    """Have spare shares of every stage computed, and see whether they agree with the answers that were used.
+
+    It has as much time as the inference had; what is not confirmed by then stays unchecked.
+
+    Args:
+        inference: At its end; the stages it kept are verified.
+        driver: Has spare shares computed.
+        clock: Monotonic seconds, by which the inference has its deadline.
+    """
+    start, limit = clock(), inference.job.deadline_s
+    inference.ends_at = start + limit
+    checks = [(kept, Checking(kept.work, kept.evidence)) for kept in inference.kept]
+    if not inference.overdue:
+        try:
+            async with asyncio.timeout(limit):
+                for kept, checking in checks:
+                    await _confirm(inference, kept, checking, driver)
+        except TimeoutError:
+            driver.withdraw(inference.request)
+    return _verdict([checking for _, checking in checks], clock() - start)
+
+
+async def _confirm(inference: Inference, kept: KeptStage, checking: Checking, driver: Driver) -> None:
+    """Have the strips of a stage that is over confirmed, those that agents had a part in."""
+    code, numbers = kept.work.code, driver.reserve(checking.strips)
+    living = tuple(agent for agent in driver.helpers if agent != HOST or HOST in kept.homes)
+    words = []
+    for strip, evidence in sorted(kept.evidence.items()):
+        given, givers = tuple(evidence.answers), witnesses(code, evidence, kept.homes, living)
+        words.append(
+            Codeword(
+                id=numbers[strip],
+                group=numbers[0],
+                order=strip,
+                strips=checking.strips,
+                code=spare_code(code, given, givers, inference.job.verify),
+                homes=givers,
+                requests=frozenset({inference.request}),
+                given=given,
+            )
+        )
+    if words:
+        await driver.drive(ActiveStage(kept.index, None, checking, kept.programs, numbers[0], kept.evidence), words)
+
+
+def _verdict(checks: Sequence[Checking], seconds: float) -> Verification:
+    checked = sum(checking.checked for checking in checks)
+    return Verification(
+        codewords=checked,
+        unchecked=sum(checking.strips for checking in checks) - checked,
+        inconsistent=sum(checking.inconsistent for checking in checks),
+        suspects=dict(sum((checking.suspects for checking in checks), Counter[str]())),
+        seconds=seconds,
+    )
 
 
 class Checking:
@@ -42,7 +105,7 @@ class Checking:
             evidence: Strip to the answers that it was decoded from; added to.
         """
         self._work, self._evidence = work, evidence
-        self.name, self.strips, self.code = work.name, work.strips, work.code
+        self.name, self.strips = work.name, work.strips
         self._magnitude = work.magnitude  # a pass over the whole input
         self.counts = Counts()  # of its own: the table of stages is about the answer
         self.checked = self.inconsistent = 0
@@ -58,7 +121,7 @@ class Checking:
         return self._work.fits(strip, share, answer)
 
     def accept(self, strip: int, share: int, answer: AnyArray, scale: float) -> None:
-        """A spare answer is kept with the others, and with who gave it, by `Inference.remember`."""
+        """A spare answer is kept with the others, and with who gave it, by `ActiveStage.accept`."""
 
     def has(self, strip: int, share: int) -> bool:
         """Whether the strip is checked, or an answer is kept already."""
@@ -69,7 +132,7 @@ class Checking:
         self._open.discard(strip)
         kept = self._evidence[strip]
         finding = self._look(kept, shares)
-        self.checked += _is_confirmed(self.code, kept, shares, finding)
+        self.checked += _is_confirmed(self._work.code, kept, shares, finding)
         if not finding.consistent:
             self.inconsistent += 1
             suspect = self._suspect(kept, shares, finding)
