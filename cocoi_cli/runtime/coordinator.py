@@ -14,13 +14,9 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-import numpy as np
-
 from cocoi_agent.wire.messages import Answer, Status
-from cocoi_cli.codes.registry import traits
-from cocoi_cli.model.network import ConvStage, LocalStage
 from cocoi_cli.runtime.blocks import Blocks
-from cocoi_cli.runtime.driving import ActiveStage, KeptStage, SentShare
+from cocoi_cli.runtime.driving import ActiveStage, SentShare
 from cocoi_cli.runtime.events import (
     AgentJoined,
     AgentLost,
@@ -45,34 +41,20 @@ from cocoi_cli.runtime.events import (
     WakeAt,
 )
 from cocoi_cli.runtime.failures import CannotDecodeError, DeadlineError, NoAgentsError
+from cocoi_cli.runtime.forward_pass import ForwardPass
 from cocoi_cli.runtime.host_share import HOST, HostShare
-from cocoi_cli.runtime.inference import (
-    Inference,
-    Job,
-    Link,
-    Outcome,
-    StageRow,
-    Tally,
-    local_reason,
-)
-from cocoi_cli.runtime.outputs import arrays_of
+from cocoi_cli.runtime.inference import Inference, Job, Link, Outcome, Tally
 from cocoi_cli.runtime.session import Session
 from cocoi_cli.runtime.timeline import Timeline
 from cocoi_cli.runtime.verifying import verify
 from cocoi_cli.runtime.whole_model import WholeModel
-from cocoi_cli.runtime.work import convolve_whole
-from cocoi_cli.runtime.working import begin_work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from cocoi_cli.model.network import FusedStage
-    from cocoi_cli.planning.plan import ConvPlan, SegmentPlan
     from cocoi_cli.runtime.host import Kernels
     from cocoi_cli.runtime.options import Progress
     from cocoi_cli.runtime.report import AnyArray
-    from cocoi_cli.runtime.spares import Evidence
-    from cocoi_cli.runtime.works import DistributedStage
 
 
 VERDICT_S = 0.25  # a killed process's socket closes within milliseconds; the rest is for a loaded machine
@@ -177,7 +159,7 @@ class Coordinator:
         loop = asyncio.get_running_loop()
         deadline = loop.call_later(job.deadline_s, self._deadline, inference)
         try:
-            tensors = await self._run_stages(inference)
+            tensors = await ForwardPass(inference, self, self._kernels, self._blocks, self._clock).run()
             latency = self._clock() - start
             deadline.cancel()
             verification = await verify(inference, self, self._clock) if job.verify else None
@@ -188,122 +170,6 @@ class Coordinator:
             self._stop(inference)
             for task in inference.threads:
                 task.cancel()
-
-    # --- stages ---------------------------------------------------------------------
-
-    async def _run_stages(self, inference: Inference) -> dict[str, AnyArray]:
-        network, plan = inference.job.network, inference.job.plan
-        plans = {layer.layer: layer for layer in plan.layers}
-        segments = {segment.name: segment for segment in plan.segments}
-        wanted = {info.name for info in network.model.outputs}
-        lent: set[str] = set()  # outputs whose memory is ours to use again
-        tensors: dict[str, AnyArray] = dict(inference.job.tensors)
-        number = 0
-        for index, stage in enumerate(network.stages):
-            if isinstance(stage, LocalStage):
-                await self._run_local(inference, index, stage, plans, tensors)
-            else:
-                decided = segments[stage.name] if stage.name in segments else plans[stage.name]
-                await self._run_distributed(inference, index, number, stage, decided, tensors)
-                number += 1
-                if self._is_ours(inference):
-                    lent.add(stage.output)
-            for name in [name for name in tensors if network.last_use.get(name, -1) <= index and name not in wanted]:
-                if name in network.last_use:
-                    array = tensors.pop(name)
-                    if name in lent:
-                        self._use_again(array, tensors)
-        return arrays_of({info.name: tensors[info.name] for info in network.model.outputs})
-
-    def _is_ours(self, inference: Inference) -> bool:
-        """Whether the output of the stage that has just ended lies in a block that nobody else will want."""
-        work, job = inference.rows[-1].work, inference.job
-        return work is not None and work.is_finite and job.observe is None and not job.verify
-
-    def _use_again(self, array: AnyArray, tensors: Mapping[str, AnyArray]) -> None:
-        """Give the memory of a conv stage's output back, unless a later tensor is a view of it."""
-        others: Iterable[object] = tensors.values()  # local stages may also make lists
-        if not any(isinstance(kept, np.ndarray) and np.may_share_memory(array, kept) for kept in others):
-            self._blocks.give(array)
-
-    async def _run_local(
-        self,
-        inference: Inference,
-        index: int,
-        stage: LocalStage,
-        plans: Mapping[str, ConvPlan],
-        tensors: dict[str, AnyArray],
-    ) -> None:
-        inference.began(index, stage.name, "local", 0)
-        start = self._clock()
-        inputs = {name: tensors[name] for name in stage.inputs}
-        tensors.update(await asyncio.to_thread(self._kernels.run_stage, stage, inputs))
-        end = self._clock()
-        inference.timeline.host("local", start, end, stage=stage.name)
-        row = StageRow(stage.name, local_reason(stage, plans), end - start, None)
-        inference.finish(index, row)
-
-    async def _run_distributed(
-        self,
-        inference: Inference,
-        index: int,
-        number: int,
-        stage: ConvStage | FusedStage,
-        plan: ConvPlan | SegmentPlan,
-        tensors: dict[str, AnyArray],
-    ) -> None:
-        start = self._clock()
-        x = tensors[stage.input]
-        if x.shape != stage.input_shape and isinstance(stage, ConvStage):
-            # The graph's own sizes depend on values: no strip would fit.
-            inference.began(index, stage.name, "conv", 0)
-            tensors[stage.output] = await asyncio.to_thread(convolve_whole, stage, x, self._kernels)
-            reason = f"its input is {_sizes(x.shape)} where {_sizes(stage.input_shape)} was planned"
-            inference.finish(index, StageRow(stage.name, reason, self._clock() - start, None))
-            return
-        work = begin_work(stage, plan, x, self._blocks, keep_input=inference.job.verify > 0)
-        inference.began(index, stage.name, work.kind, work.strips)
-        reason = work.reason
-        if work.is_finite:
-            await self._distribute(inference, index, number, work, host=plan.host)
-            tensors[stage.output] = work.hand_over()
-        else:
-            reason = "on the host: its input holds values that are not finite"
-            work.counts.host += work.strips
-            tensors[stage.output] = await asyncio.to_thread(work.whole, self._kernels)
-        end = self._clock()
-        inference.timeline.host("stage", start, end, stage=stage.name)
-        if inference.job.observe is not None:
-            inference.job.observe(stage.name, tensors[stage.output])
-        inference.finish(index, StageRow(stage.name, reason, end - start, work))
-
-    async def _distribute(
-        self, inference: Inference, index: int, place: int, work: DistributedStage, *, host: bool
-    ) -> None:
-        """Hand out the shares of a stage and wait until its last strip is decoded."""
-        wish, numbers, verify = traits(work.scheme), self.reserve(work.strips), inference.job.verify
-        homes = (*inference.homes[: work.n - host], *((HOST,) if host else ()))
-        words = tuple(
-            Codeword(
-                id=number,
-                group=numbers[0],
-                order=strip,
-                strips=work.strips,
-                code=work.code,
-                homes=homes,
-                requests=frozenset({inference.request}),
-                fallback=inference.job.fallback,
-                eager=wish.eager,
-                patient=wish.patient,
-            )
-            for strip, number in enumerate(numbers)
-        )
-        self.include_host(wanted=host)
-        evidence: dict[int, Evidence] = {}
-        programs = inference.job.programs[work.name]
-        await self.drive(ActiveStage(index, place, work, programs, numbers[0], evidence if verify else None), words)
-        if verify:
-            inference.kept.append(KeptStage(index, work, programs, homes, evidence))
 
     # --- codewords in work; see `driving.Driver` ------------------------------------------
 
@@ -594,7 +460,3 @@ def _in_order(living: Sequence[str], order: Sequence[str]) -> tuple[str, ...]:
     """The living agents, those that are named first in that order."""
     named = [agent for agent in order if agent in living]
     return (*named, *(agent for agent in living if agent not in named))
-
-
-def _sizes(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
