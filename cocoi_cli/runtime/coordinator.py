@@ -1,9 +1,11 @@
 """Carries out what the session decides: one inference over links to agents.
 
-Everything happens in one event loop. Answers arrive as plain calls, become events,
-and the instructions that come back are carried out at once: encoding and decoding
-take a millisecond or two and run in the loop; local stages and strips that the host
-must compute itself run in a thread, so that lost agents are noticed meanwhile.
+`Coordinator.run` is one inference: a pass through the stages of the network (`forward_pass`), then their verification
+if it is asked for (`verifying`). Both have their codewords computed by `Coordinator.drive`.
+
+Everything happens in one event loop. Answers arrive as plain calls, become events, and the instructions that come back
+are carried out at once: encoding and decoding take a millisecond or two and run in the loop; local stages and strips
+that the host must compute itself run in a thread, so that lost agents are noticed meanwhile.
 """
 
 from __future__ import annotations
@@ -11,10 +13,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from cocoi_agent.wire.messages import Answer, Status
+from cocoi_cli.runtime.alarm import Alarm
 from cocoi_cli.runtime.blocks import Blocks
 from cocoi_cli.runtime.driving import ActiveStage, SentShare
 from cocoi_cli.runtime.events import (
@@ -40,7 +42,7 @@ from cocoi_cli.runtime.events import (
     TimePassed,
     WakeAt,
 )
-from cocoi_cli.runtime.failures import CannotDecodeError, DeadlineError, NoAgentsError
+from cocoi_cli.runtime.failures import verdict
 from cocoi_cli.runtime.forward_pass import ForwardPass
 from cocoi_cli.runtime.host_share import HOST, HostShare
 from cocoi_cli.runtime.inference import Inference, Job, Link, Outcome, Tally
@@ -50,12 +52,11 @@ from cocoi_cli.runtime.verifying import verify
 from cocoi_cli.runtime.whole_model import WholeModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from cocoi_cli.runtime.host import Kernels
     from cocoi_cli.runtime.options import Progress
     from cocoi_cli.runtime.report import AnyArray
-
 
 VERDICT_S = 0.25  # a killed process's socket closes within milliseconds; the rest is for a loaded machine
 
@@ -74,11 +75,9 @@ class Coordinator:
             kernels: What the host computes with.
             clock: Monotonic seconds.
         """
-        self._kernels = kernels
+        self._kernels, self._clock, self._blocks = kernels, clock, Blocks()
         self._host = HostShare(kernels, self)
         self.whole = WholeModel()
-        self._blocks = Blocks()
-        self._clock = clock
         self._links: dict[str, Link] = {}
         self._session = Session(())
         self._causes: dict[str, str] = {}  # why each lost agent was lost
@@ -88,8 +87,7 @@ class Coordinator:
         self._active: ActiveStage | None = None
         self._requests = itertools.count(1)
         self._next_codeword = 1
-        self._timer: asyncio.TimerHandle | None = None
-        self._wakes_at = 0.0  # on our clock; while there is a timer
+        self._alarm = Alarm(clock, lambda: self._feed(TimePassed()))
 
     def attach(self, links: Sequence[Link]) -> None:
         """Set the fleet, in order; to be called once, before the first inference."""
@@ -124,7 +122,9 @@ class Coordinator:
 
     def homes(self, order: Sequence[str]) -> tuple[str, ...]:
         """The agents that can be given work, those that `order` names first; share `i` is at home at the i-th."""
-        return _in_order(self.living, order)
+        living = self.living
+        named = [agent for agent in order if agent in living]
+        return (*named, *(agent for agent in living if agent not in named))
 
     def close(self) -> None:
         """Let go of the host's own thread."""
@@ -133,7 +133,7 @@ class Coordinator:
     @property
     def living(self) -> tuple[str, ...]:
         """Agents that can be given work, in fleet order."""
-        return tuple(agent for agent in self._links if agent in self._session.living)
+        return tuple(agent for agent in self.helpers if agent != HOST)
 
     async def run(self, job: Job, progress: Progress | None = None, *, trace: bool = False) -> Outcome:
         """Run one inference; `trace` asks for a timeline.
@@ -153,21 +153,29 @@ class Coordinator:
             tallies={agent: Tally() for agent in (*self._links, *((HOST,) if job.plan.uses_host else ()))},
         )
         self._inference = inference
-        untold, self._untold = self._untold, []
-        for text in untold:
-            inference.warn(text)
-        loop = asyncio.get_running_loop()
-        deadline = loop.call_later(job.deadline_s, self._deadline, inference)
+        while self._untold:
+            inference.warn(self._untold.pop(0))
+        deadline = asyncio.get_running_loop().call_later(job.deadline_s, self._deadline, inference)
         try:
             tensors = await ForwardPass(inference, self, self._kernels, self._blocks, self._clock).run()
             latency = self._clock() - start
             deadline.cancel()
             verification = await verify(inference, self, self._clock) if job.verify else None
             inference.give_up_leftovers()
-            return replace(self._outcome(inference, tensors, latency), verification=verification)
+            return Outcome(
+                outputs=tensors,
+                latency_s=latency,
+                stages=tuple(row.report() for row in inference.rows),
+                agents=inference.agent_reports(self._session.living, self._causes),
+                warnings=tuple(inference.warnings),
+                trace=inference.timeline.trace({agent: link.clock for agent, link in self._links.items()}),
+                verification=verification,
+            )
         finally:
             deadline.cancel()
-            self._stop(inference)
+            self._alarm.cancel()
+            self.withdraw(inference.request)
+            self._inference = None
             for task in inference.threads:
                 task.cancel()
 
@@ -176,7 +184,8 @@ class Coordinator:
     @property
     def helpers(self) -> tuple[str, ...]:
         """Living agents in fleet order, then the host while it is included."""
-        return tuple(agent for agent in (*self._links, HOST) if agent in self._session.living)
+        living = self._session.living
+        return tuple(agent for agent in (*self._links, HOST) if agent in living)
 
     def include_host(self, *, wanted: bool) -> None:
         """Give the host shares like any agent from now on, or no more."""
@@ -208,24 +217,17 @@ class Coordinator:
 
     def host_answered(self, codeword: int, share: int, answer: AnyArray | None, started_s: float) -> None:
         """A share that the host was to compute is there, or was dropped; see `host_share.Owner`."""
-        inference, active = self._inference, self._active
-        sent = inference.sent.pop((HOST, codeword, share), None) if inference is not None else None
-        if inference is None or sent is None:
-            pass
-        elif answer is None:
-            inference.tallies[HOST].cancelled += 1
-        else:
-            inference.timeline.host("run", started_s, self._clock(), stage=sent.work.name, strip=sent.strip)
-            inference.take_from_host(HOST, answer, sent, share, active)
-        if answer is None:
-            self._feed(StripFailed(HOST, codeword, share, "skipped"))
-        else:
-            self._feed(StripArrived(HOST, codeword, share))
+        inference, sent = self._inference, self._claim(HOST, codeword, share)
+        if inference is not None and sent is not None:
+            if answer is not None:
+                inference.timeline.host("run", started_s, self._clock(), stage=sent.work.name, strip=sent.strip)
+            inference.take_from_host(HOST, answer, sent, share, self._active)
+        arrived, dropped = StripArrived(HOST, codeword, share), StripFailed(HOST, codeword, share, "skipped")
+        self._feed(dropped if answer is None else arrived)
 
     def host_failed(self, codeword: int, share: int, error: BaseException) -> None:
         """The host could not compute a share that it was given: a stage that wants it fails; see `host_share.Owner`."""
-        inference, active = self._inference, self._active
-        sent = inference.sent.pop((HOST, codeword, share), None) if inference is not None else None
+        active, sent = self._active, self._claim(HOST, codeword, share)
         if active is not None and sent is not None and sent.work is active.work:
             active.fail(error)
         self._feed(StripFailed(HOST, codeword, share, "failed"))
@@ -236,8 +238,7 @@ class Coordinator:
         """An agent answered a share; the links call this."""
         if self.whole.take(link.id, answer, tensors):
             return
-        inference = self._inference
-        sent = inference.sent.pop((link.id, answer.codeword, answer.part), None) if inference is not None else None
+        inference, sent = self._inference, self._claim(link.id, answer.codeword, answer.part)
         outcome = "late"
         if inference is not None and sent is not None:
             now = self._clock()
@@ -275,14 +276,8 @@ class Coordinator:
         self._feed(AgentReady(agent))
 
     def _deadline(self, inference: Inference) -> None:
-        inference.overdue = True
-        if inference.job.fallback:
-            inference.warn(f"the deadline of {inference.job.deadline_s:g} s passed; the host computes the rest")
+        inference.pass_deadline()
         self._feed(DeadlinePassed(inference.request))
-
-    def _tick(self) -> None:
-        self._timer = None
-        self._feed(TimePassed())
 
     # --- instructions out -----------------------------------------------------------
 
@@ -291,8 +286,8 @@ class Coordinator:
         try:
             for instruction in self._session.handle(event, self._clock()):
                 self._carry_out(instruction)
-            if isinstance(event, StripArrived):
-                self._first_answer()
+            if isinstance(event, StripArrived) and self._inference is not None and self._active is not None:
+                self._inference.note_answer(self._active)
         except Exception as error:  # our own bug: it must end the stage, not the loop
             self._give_up(error)
 
@@ -300,7 +295,7 @@ class Coordinator:
         """Hand an error to whoever waits for the stage; raise it if nobody does."""
         if self._active is None or self._active.done.done():
             raise error
-        self._active.done.set_exception(error)
+        self._active.fail(error)
 
     def _carry_out(self, instruction: Instruction) -> None:
         match instruction:
@@ -313,9 +308,9 @@ class Coordinator:
             case ComputeLocally():
                 self._compute(instruction)
             case WakeAt(moment_s):
-                self._wake_at(moment_s)
+                self._alarm.set(moment_s)
             case StageDone():
-                self._finish_stage()
+                self._expect()[1].finish()
             case RequestFailed():
                 self._fail(instruction)
             case _:
@@ -324,7 +319,7 @@ class Coordinator:
     def _send(self, instruction: SendShare) -> None:
         inference, active = self._expect()
         work, agent, share = active.work, instruction.agent, instruction.share
-        start, strip = self._clock(), self._strip(instruction.codeword)
+        start, strip = self._clock(), active.strip_of(instruction.codeword)
         if agent == HOST:
             inference.sent[agent, instruction.codeword, share] = SentShare(start, work, strip)
             self._host.begin(work, strip, instruction.codeword, share)
@@ -355,13 +350,10 @@ class Coordinator:
 
     def _decode(self, instruction: DecodeStrip) -> None:
         inference, active = self._expect()
-        start = self._clock()
-        strip = self._strip(instruction.codeword)
+        start, strip = self._clock(), active.strip_of(instruction.codeword)
         if active.work.decode(strip, instruction.shares, self._kernels):
             inference.timeline.host("decode", start, self._clock(), stage=active.work.name, strip=strip)
-        active.decoded += 1
-        if inference.progress is not None and active.number is not None:
-            inference.progress.strip_done(active.index, active.decoded, active.work.strips)
+        inference.note_decoded(active)
 
     def _compute(self, instruction: ComputeLocally) -> None:
         inference, active = self._expect()
@@ -372,8 +364,7 @@ class Coordinator:
         task.add_done_callback(inference.threads.discard)
 
     async def _compute_on_host(self, inference: Inference, active: ActiveStage, instruction: ComputeLocally) -> None:
-        work, strip = active.work, self._strip(instruction.codeword)
-        start = self._clock()
+        start, work, strip = self._clock(), active.work, active.strip_of(instruction.codeword)
         try:
             answers = await asyncio.to_thread(work.convolve, self._kernels, strip, instruction.shares)
         except Exception as error:  # handed to whoever waits for the stage
@@ -386,36 +377,14 @@ class Coordinator:
                 work.counts.host += 1
         self._feed(HostComputed(instruction.codeword, instruction.shares))
 
-    def _wake_at(self, moment_s: float) -> None:
-        """Set the timer; one that rings earlier is left alone, since the session then asks again."""
-        if self._timer is not None:
-            if self._wakes_at <= moment_s:
-                return
-            self._timer.cancel()
-        self._wakes_at = moment_s
-        delay = max(moment_s - self._clock(), 0.0)
-        self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
-
-    def _finish_stage(self) -> None:
-        _, active = self._expect()
-        if not active.done.done():
-            active.done.set_result(None)
-
-    def _fail(self, instruction: RequestFailed) -> None:
+    def _fail(self, failed: RequestFailed) -> None:
         """Name the failure a moment later: agents that die together are noticed one after another."""
         inference, active = self._expect()
-        asyncio.get_running_loop().call_later(VERDICT_S, self._give_verdict, inference, active, instruction)
 
-    def _give_verdict(self, inference: Inference, active: ActiveStage, instruction: RequestFailed) -> None:
-        answering = instruction.answering if instruction.overdue else len(self.living)
-        error: NoAgentsError | DeadlineError | CannotDecodeError
-        if min(answering, instruction.answering) == 0:
-            error = NoAgentsError(instruction.needed)
-        elif instruction.overdue:
-            error = DeadlineError(inference.job.deadline_s, answering, instruction.needed)
-        else:
-            error = CannotDecodeError(answering, instruction.needed)
-        active.fail(error)
+        def name() -> None:
+            active.fail(verdict(failed, len(self.living), inference.job.deadline_s))
+
+        asyncio.get_running_loop().call_later(VERDICT_S, name)
 
     # --- bookkeeping ------------------------------------------------------------------
 
@@ -425,38 +394,6 @@ class Coordinator:
         assert self._active is not None  # noqa: S101 - an invariant of the session
         return self._inference, self._active
 
-    def _strip(self, codeword: int) -> int:
-        """Codewords of a stage have consecutive numbers."""
-        return codeword - self._active.first if self._active is not None else -1
-
-    def _first_answer(self) -> None:
-        inference, active = self._inference, self._active
-        if inference is None or active is None or active.answered or active.number is None:
-            return
-        active.answered = True
-        if inference.job.on_first_strip is not None:
-            inference.job.on_first_strip(active.number)
-
-    def _stop(self, inference: Inference) -> None:
-        """Forget the inference; whatever agents still compute for it is told to stop."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self.withdraw(inference.request)
-        self._inference = None
-
-    def _outcome(self, inference: Inference, tensors: Mapping[str, AnyArray], latency_s: float) -> Outcome:
-        return Outcome(
-            outputs=tensors,
-            latency_s=latency_s,
-            stages=tuple(row.report() for row in inference.rows),
-            agents=inference.agent_reports(self._session.living, self._causes),
-            warnings=tuple(inference.warnings),
-            trace=inference.timeline.trace({agent: link.clock for agent, link in self._links.items()}),
-        )
-
-
-def _in_order(living: Sequence[str], order: Sequence[str]) -> tuple[str, ...]:
-    """The living agents, those that are named first in that order."""
-    named = [agent for agent in order if agent in living]
-    return (*named, *(agent for agent in living if agent not in named))
+    def _claim(self, agent: str, codeword: int, share: int) -> SentShare | None:
+        """A share of the running inference that was on its way until now."""
+        return self._inference.sent.pop((agent, codeword, share), None) if self._inference is not None else None

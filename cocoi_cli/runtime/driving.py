@@ -95,6 +95,15 @@ class ActiveStage:
                 kept.answers[share] = np.multiply(answer, np.float32(scale), dtype=np.float32)
         self.work.accept(strip, share, answer, scale)
 
+    def strip_of(self, codeword: int) -> int:
+        """The strip that a codeword of this stage stands for."""
+        return codeword - self.first
+
+    def finish(self) -> None:
+        """End the stage, unless it has ended with an error."""
+        if not self.done.done():
+            self.done.set_result(None)
+
     def fail(self, error: BaseException) -> None:
         """End the stage with an error, unless it has ended."""
         if not self.done.done():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from cocoi_cli.errors import DecodeError, FleetError
+
+if TYPE_CHECKING:
+    from cocoi_cli.runtime.events import RequestFailed
 
 
 class NoAgentsError(FleetError):
@@ -38,3 +41,19 @@ class DeadlineError(DecodeError):
             answering=answering,
             needed=needed,
         )
+
+
+def verdict(failed: RequestFailed, living: int, deadline_s: float) -> NoAgentsError | DeadlineError | CannotDecodeError:
+    """The error that a failed request ends with.
+
+    Args:
+        failed: What the session found.
+        living: Agents that are there by now; more may have been lost since.
+        deadline_s: Of the request.
+    """
+    answering = failed.answering if failed.overdue else living
+    if min(answering, failed.answering) == 0:
+        return NoAgentsError(failed.needed)
+    if failed.overdue:
+        return DeadlineError(deadline_s, answering, failed.needed)
+    return CannotDecodeError(answering, failed.needed)

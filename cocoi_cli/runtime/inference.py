@@ -197,10 +197,30 @@ class Inference:
             self.host_helps = True
             self.warn(f"agents cannot finish {stage}; the host computes what they leave undone")
 
+    def pass_deadline(self) -> None:
+        """Agents are given up; say so where the host steps in."""
+        self.overdue = True
+        if self.job.fallback:
+            self.warn(f"the deadline of {self.job.deadline_s:g} s passed; the host computes the rest")
+
     def began(self, index: int, name: str, kind: str, strips: int) -> None:
         """Tell the watcher of a new stage."""
         if self.progress is not None:
             self.progress.stage_started(index, name, kind, strips)
+
+    def note_answer(self, active: ActiveStage) -> None:
+        """Tell whoever asked for it that a stage has its first answer, unless the stage is only verified."""
+        if active.number is None or active.answered:
+            return
+        active.answered = True
+        if self.job.on_first_strip is not None:
+            self.job.on_first_strip(active.number)
+
+    def note_decoded(self, active: ActiveStage) -> None:
+        """Count a strip that is decoded, and tell the watcher, unless the stage is only verified."""
+        active.decoded += 1
+        if self.progress is not None and active.number is not None:
+            self.progress.strip_done(active.index, active.decoded, active.work.strips)
 
     def finish(self, index: int, row: StageRow) -> None:
         """Keep the row of a stage that has ended."""
@@ -241,10 +261,13 @@ class Inference:
         return "used"
 
     def take_from_host(
-        self, host: str, answer: AnyArray, sent: SentShare, share: int, active: ActiveStage | None
+        self, host: str, answer: AnyArray | None, sent: SentShare, share: int, active: ActiveStage | None
     ) -> None:
-        """Count an answer that the host computed itself, and keep it if it is wanted."""
+        """Count an answer that the host computed itself, and keep it if it is wanted; None was dropped."""
         tally, work = self.tallies[host], sent.work
+        if answer is None:
+            tally.cancelled += 1
+            return
         if active is None or not active.wants(work, sent.strip, share):
             tally.late += 1
             work.counts.late += 1
