@@ -94,6 +94,11 @@ class Open:
         late_s = self.group.late_s
         return self.have().union([share for (_, share), sent in self.flying.items() if now - sent < late_s])
 
+    def may_go(self, agent: str, share: int) -> bool:
+        """Whether a share can be sent to an agent: it has not come, and was neither sent there nor refused."""
+        key = (agent, share)
+        return share not in self.arrived and key not in self.flying and key not in self.refused
+
     def newest_age(self, now: float) -> float | None:
         """Seconds since the last of the shares in flight was sent; None where nothing flies."""
         return now - next(reversed(self.flying.values())) if self.flying else None

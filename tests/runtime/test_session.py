@@ -254,14 +254,14 @@ def test_agents_that_freeze_at_any_moment_are_worked_around(frozen: tuple[int, .
 
 def assert_invariants(session: Session) -> None:
     """What must hold between any two events."""
-    held = {(agent, *key) for agent, keys in session._busy.items() for key in keys}
+    held = {(agent, *key) for agent, keys in session._agents.held.items() for key in keys}
     for number, state in session._open.items():
         assert len(set(state.arrived)) == len(state.arrived)
         assert not state.hosted & set(state.arrived)
         for agent, share in state.flying:
             assert agent in session.living
             assert (agent, number, share) in held
-    assert all(len(keys) <= session.window for keys in session._busy.values())
+    assert all(len(keys) <= session._agents.window for keys in session._agents.held.values())
     assert sum(group.left for group in session._groups.values()) == len(session._open)
 
 
@@ -543,14 +543,14 @@ def test_a_slow_agent_is_left_out_once_it_is_known_and_comes_back_when_it_is_qui
         end = play_timed(session, AnyK(4, 4), 2, speeds, now)
         walls.append(end - now)
         now = math.ceil(end) + 20.0  # by then the slow one has answered what nobody waits for
-        for key in list(session._busy["a3"]):
+        for key in list(session._agents.held["a3"]):
             session.handle(StripArrived("a3", *key), now)
     assert walls[-1] <= 4.0
-    assert session.pace.of("a3") > 1.8
+    assert session._agents.pace.of("a3") > 1.8
     speeds["a3"] = 1.0
     for _ in range(40):
         end = play_timed(session, AnyK(4, 4), 2, speeds, now)
         walls.append(end - now)
         now = math.ceil(end) + 20.0
-    assert session.pace.of("a3") < 1.8
+    assert session._agents.pace.of("a3") < 1.8
     assert walls[-1] == pytest.approx(2.0)
