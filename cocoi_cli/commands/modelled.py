@@ -12,8 +12,8 @@ from cocoi_cli.fleet.folders import cache_folder, profile_path
 from cocoi_cli.fleet.inventory import load, locate, select
 from cocoi_cli.model.inputs import UnreadableFileError, reason
 from cocoi_cli.planning.assumed_fleet import assumed_fleet, assumed_host
-from cocoi_cli.planning.fleet_fit import device_model
-from cocoi_cli.planning.fleet_model import Cell, FleetModel, HostModel, Phase
+from cocoi_cli.planning.fleet_fit import at_speed, device_model, port_speeds
+from cocoi_cli.planning.fleet_model import Cell, FleetModel, HostModel
 from cocoi_cli.planning.profile_file import BadProfileError, from_json
 from cocoi_cli.runtime.host_speed import HostSpeed, host_speed
 from cocoi_cli.runtime.options import BadOptionError
@@ -156,9 +156,7 @@ def _measured(source: Source) -> Modelled:
     if not models:
         raise NothingMeasuredError(path, causes)
     warnings += [f"{cause}; it is left out of the plan" for cause in causes.values()]
-    up = max(1 / device.send.mean_s for device in models)
-    down = max(1 / device.receive.mean_s for device in models)
-    model = FleetModel(tuple(models), _host(source, up, down))
+    model = FleetModel(tuple(models), _host(source, models[0].cells, *port_speeds(profile, models)))
     about = f"{plural(len(models), 'device')} of `{inventory.path}`, measured {profile.made}"
     return Modelled(model, inventory.id, profile.made, about, tuple(warnings))
 
@@ -199,10 +197,9 @@ def _models(profile: Profile, names: Sequence[str]) -> tuple[list[DeviceModel], 
     return models, causes, warnings
 
 
-def _host(source: Source, nic_up: float, nic_down: float) -> HostModel:
-    """This machine, measured; its convolutions at another speed if that is asked for."""
+def _host(source: Source, cells: tuple[Cell, ...], nic_up: float, nic_down: float) -> HostModel:
+    """This machine, measured; if another speed is asked for, it computes like a device of that speed."""
     speed: HostSpeed = host_speed(cache_folder() / "host-speed.json")
     if source.host_gflops is not None:
-        assumed = Phase(2e-9 / source.host_gflops, 0.0)
-        speed = replace(speed, cells=(Cell(3, 128, 128, 56, 14, assumed),))
+        speed = replace(speed, cells=at_speed(cells, source.host_gflops * 1e9))
     return speed.model(nic_up, nic_down)

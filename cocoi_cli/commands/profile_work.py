@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,10 @@ def _through_agents(
     if not addresses:
         raise NotDeployedError(inventory.path, len(devices))
     with device_progress(console, [address.id for address in addresses]) as progress:
-        found = asyncio.run(measure(addresses, known.identity, made=made, rounds=rounds, on_stage=stages_of(progress)))
+        all_of_it = asyncio.run(
+            measure(addresses, known.identity, made=made, rounds=rounds, on_stage=stages_of(progress))
+        )
+        found = all_of_it.devices
         for name, each in found.items():
             if isinstance(each, DeviceProfile):
                 progress.done(name, agent_outcome(each))
@@ -95,7 +99,7 @@ def _through_agents(
     }
     measured = {name: each for name, each in results.items() if isinstance(each, DeviceProfile)}
     if measured:
-        new = Profile(inventory.id, made, cocoi_agent.__version__, measured)
+        new = Profile(inventory.id, made, cocoi_agent.__version__, measured, all_of_it.port)
         kept = _merged(new, path, inventory, console) if merge else new
         write(str(path), to_json(kept).encode())
     if console.json:
@@ -134,7 +138,7 @@ def _merged(found: Profile, path: Path, inventory: Inventory, console: Console) 
     merged = older.updated(found)
     known = {device.name for device in inventory.devices}
     devices = {name: each for name, each in merged.devices.items() if name in known}
-    return Profile(merged.fleet, merged.made, merged.cocoi, devices)
+    return replace(merged, devices=devices)
 
 
 def _show(

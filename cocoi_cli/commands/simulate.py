@@ -38,6 +38,7 @@ class SimulateRequest:
     inferences: int
     seed: int
     transport: str
+    strips: int | None
     plot: str | None
     output: str | None
     quiet: bool
@@ -91,6 +92,10 @@ def simulate(
     ] = 500,
     seed: Seed = 1,
     transport: TransportOption = "f16",
+    strips: Annotated[
+        int | None,
+        typer.Option("--strips", metavar="M", min=1, help="Strips per piece, 1 for whole pieces. [default: by rule]"),
+    ] = None,
     plot: Annotated[
         str | None, typer.Option("--plot", metavar="FILE", help="Draw the latencies: a name in .png or .svg.")
     ] = None,
@@ -111,7 +116,7 @@ def simulate(
             SimulateRequest(
                 model=model, fleet=fleet, devices=devices, gflops=gflops, mbit=mbit, rtt=rtt, host_gflops=host_gflops,
                 plan=plan, schemes=_listed(scheme), k=tuple(k or ()), straggling=straggling, inferences=inferences,
-                seed=seed, transport=transport, plot=plot, output=output, quiet=quiet, json=json,
+                seed=seed, transport=transport, strips=strips, plot=plot, output=output, quiet=quiet, json=json,
             )
         )
     )  # fmt: skip

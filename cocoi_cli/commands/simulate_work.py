@@ -207,8 +207,9 @@ class _Work:
         agents = len(self._living.devices)
         try:
             return default_plan(
-                self._prepared.layers, agents=agents, scheme=scheme, n=None, k=k, transport=self._request.transport
-            )
+                self._prepared.layers, agents=agents, scheme=scheme, n=None, k=k,
+                transport=self._request.transport, strips=self._request.strips,
+            )  # fmt: skip
         except TooFewAgentsError as error:
             # Nobody is missing here: what was asked for does not go with the devices that were.
             dead = len(self._known.model.devices) - agents

@@ -5,14 +5,13 @@ it does not matter whether a device does them beside each other, as with several
 after the other: what a share takes that hardly computes (receiving, unpacking, answering);
 what one takes more that convolves what the agent holds already; and what the bytes add to one
 that gets its rows and sends its answer. All agents convolve at once, as in an inference; what
-needs the wire is measured one agent after the other, because they share the host's port.
+needs the wire is measured one agent after the other, because they share the host's port, and
+then that port by all of them together.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import itertools
 import time
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -21,23 +20,18 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from cocoi_agent.wire.messages import Binding, Status
-from cocoi_agent.wire.programs import program_id
-from cocoi_agent.wire.tensors import bytes_of
-from cocoi_cli.fleet.workloads import GRID, HEIGHT, LADEN, STEADY, dry_convolution, flops
-from cocoi_cli.model.network import ConvSpec
-from cocoi_cli.model.slices import slice_program
-from cocoi_cli.planning.profile import Compute, Convolution, DeviceProfile, Link, Round, Samples
+from cocoi_cli.fleet.agent_shares import NUMBER, WIDE, Hub, load, load_dry, noise, rows_of
+from cocoi_cli.fleet.port_profile import finished_s, measure_port, received_s
+from cocoi_cli.fleet.workloads import GRID, LADEN, STEADY, flops, in_a_share
+from cocoi_cli.planning.profile import Compute, Convolution, DeviceProfile, Link, Port, Round, Samples
 from cocoi_cli.runtime.connecting import open_living
-from cocoi_cli.runtime.link import AgentLink, LinkError, Program
+from cocoi_cli.runtime.link import AgentLink, LinkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-    from cocoi_agent.wire.messages import Answer
     from cocoi_cli.fleet.workloads import Cell
     from cocoi_cli.runtime.addresses import AgentAddress
-    from cocoi_cli.runtime.inference import Link as AnyLink
     from cocoi_cli.runtime.report import AnyArray
     from cocoi_cli.runtime.trust import Identity
 
@@ -51,17 +45,7 @@ MEGABYTE: Final = 1_000_000
 LEAST_PART: Final = 0.25  # of what a share takes is its convolution, however small that is
 TRIPS: Final = 20
 SLICE_S: Final = 60.0  # a slice that takes longer is given up
-WIDE: Final = (1, 512, 16, 64)  # a float16 megabyte
 PATIENCE_S: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Timed:
-    """One answer: when the share was sent and the answer was here, and what the agent's clock says."""
-
-    sent_s: float
-    here_s: float
-    answer: Answer
 
 
 @dataclass(slots=True)
@@ -77,41 +61,17 @@ class _Agent:
     rounds: list[Round] = field(default_factory=list)
 
 
-class _Hub:
-    """Owner of the links: pairs answers with shares."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was found.
 
-    def __init__(self) -> None:
-        self._waiting: dict[tuple[str, int], tuple[float, asyncio.Future[_Timed]]] = {}
-        self._number = itertools.count(1)
+    Attributes:
+        devices: By name; why not, where one was not measured.
+        port: Of this host; None with a single agent, or where one failed meanwhile.
+    """
 
-    def send(self, link: AgentLink, program: str, x: AnyArray, reply: str) -> asyncio.Future[_Timed]:
-        """Send one share; its answer comes as the result."""
-        number = next(self._number)
-        future: asyncio.Future[_Timed] = asyncio.get_running_loop().create_future()
-        self._waiting[link.id, number] = time.monotonic(), future
-        link.send_share(
-            stream=0, codeword=number, share=0, program=program, x=x, scale=1.0, axis=HEIGHT, reply=reply,
-            deadline_s=None,
-        )  # fmt: skip
-        return future
-
-    def answered(self, link: AnyLink, answer: Answer, tensors: Sequence[AnyArray]) -> None:
-        """An answer is here."""
-        del tensors
-        sent, future = self._waiting.pop((link.id, answer.codeword), (0.0, None))
-        if future is None or future.done():
-            return
-        if answer.status is Status.DONE:
-            future.set_result(_Timed(sent, time.monotonic(), answer))
-        else:
-            future.set_exception(LinkError(link.id, link.id, f"{answer.message} (`{answer.code}`)"))
-
-    def lost(self, link: AnyLink, cause: str) -> None:
-        """An agent is gone, and its shares with it."""
-        for key in [key for key in self._waiting if key[0] == link.id]:
-            _, future = self._waiting.pop(key)
-            if not future.done():
-                future.set_exception(LinkError(link.id, link.id, cause))
+    devices: dict[str, DeviceProfile | LinkError]
+    port: Port | None
 
 
 async def measure(
@@ -122,7 +82,7 @@ async def measure(
     rounds: int = 3,
     cells: Sequence[Cell] = GRID,
     on_stage: Callable[[str, str], None] | None = None,
-) -> dict[str, DeviceProfile | LinkError]:
+) -> Measured:
     """Measure agents; one that is down or fails holds up nobody.
 
     Args:
@@ -136,7 +96,7 @@ async def measure(
     Raises:
         BadKeysError: This host has no usable key.
     """
-    hub = _Hub()
+    hub = Hub()
     links = [AgentLink(address.id, hub) for address in addresses]
     found: dict[str, DeviceProfile | LinkError] = {}
     say = on_stage or (lambda _agent, _what: None)
@@ -146,6 +106,7 @@ async def measure(
         for agent in agents:
             say(agent.link.id, "link")
             await _guard(agent, found, _measure_link(hub, agent, rounds))
+        port = await _port(hub, [agent.link for agent in agents if agent.link.id not in found], rounds)
         busy = [agent for agent in agents if agent.link.id not in found]
         for agent in busy:
             say(agent.link.id, "compute")
@@ -161,7 +122,18 @@ async def measure(
     for agent in agents:
         if agent.link.id not in found:
             found[agent.link.id] = _profile(agent, made)
-    return {address.id: found[address.id] for address in addresses}
+    return Measured({address.id: found[address.id] for address in addresses}, port)
+
+
+async def _port(hub: Hub, links: Sequence[AgentLink], rounds: int) -> Port | None:
+    """The host's port; nothing where one agent alone, which was measured already, or a failing one would show it."""
+    if len(links) < 2:
+        return None
+    try:
+        async with asyncio.timeout(SLICE_S):
+            return await measure_port(hub, links, rounds)
+    except (LinkError, TimeoutError):
+        return None  # whoever failed is found out with what comes next
 
 
 async def _guard(agent: _Agent, found: dict[str, DeviceProfile | LinkError], step: Coroutine[None, None, None]) -> None:
@@ -175,34 +147,34 @@ async def _guard(agent: _Agent, found: dict[str, DeviceProfile | LinkError], ste
         found[agent.link.id] = LinkError(agent.link.id, agent.link.id, f"no answer within {SLICE_S:g} s")
 
 
-async def _measure_cell(hub: _Hub, agent: _Agent, cell: Cell) -> None:
+async def _measure_cell(hub: Hub, agent: _Agent, cell: Cell) -> None:
     kernel, in_channels, out_channels, width, rows = cell
     if agent.spent_s > BUDGET_S and len(agent.convolutions) >= FEWEST:
         agent.skipped += 1
         return
     start = time.monotonic()
-    dry = await _load_dry(agent.link, cell)
-    spans = await _burst(hub, agent, dry, _NUMBER, STEADY_SHARES if cell == STEADY else SHARES)
-    samples = Samples(flops(cell), convolution_seconds(spans, fmean(agent.tasks)))
+    times = in_a_share(cell)
+    dry = await load_dry(agent.link, cell, times)
+    spans = await _burst(hub, agent, dry, NUMBER, STEADY_SHARES if cell == STEADY else SHARES)
+    seconds = tuple(each / times for each in convolution_seconds(spans, fmean(agent.tasks)))
+    samples = Samples(flops(cell), seconds)
     agent.convolutions.append(Convolution(kernel, in_channels, out_channels, width, rows, samples))
     agent.spent_s += time.monotonic() - start
 
 
-async def _measure_bytes(hub: _Hub, agent: _Agent, cell: Cell) -> None:
+async def _measure_bytes(hub: Hub, agent: _Agent, cell: Cell) -> None:
     """What rows that come and go cost the device beside the convolution: much on one core, hardly any on four."""
     kernel, in_channels, out_channels, width, rows = cell
-    program = await _load(agent.link, kernel, in_channels, out_channels)
-    dry = await _load_dry(agent.link, cell)
-    x = np.ascontiguousarray(_rows_of(cell)[..., kernel // 2 : width + kernel // 2])  # the program pads columns
+    program = await load(agent.link, kernel, in_channels, out_channels)
+    dry = await load_dry(agent.link, cell)
+    x = np.ascontiguousarray(rows_of(cell)[..., kernel // 2 : width + kernel // 2])  # the program pads columns
     laden_s = _elapsed(await _burst(hub, agent, program, x)) / SHARES
-    dry_s = _elapsed(await _burst(hub, agent, dry, _NUMBER)) / SHARES
+    dry_s = _elapsed(await _burst(hub, agent, dry, NUMBER)) / SHARES
     carried = x.nbytes + rows * width * out_channels * x.itemsize
     agent.carrying.append(max(laden_s - dry_s, 1e-7) / carried * MEGABYTE)
 
 
-async def _burst(
-    hub: _Hub, agent: _Agent, program: str, x: AnyArray, shares: int = SHARES
-) -> list[tuple[float, float]]:
+async def _burst(hub: Hub, agent: _Agent, program: str, x: AnyArray, shares: int = SHARES) -> list[tuple[float, float]]:
     """When each of some shares in a row began and ended, on the agent's clock."""
     await hub.send(agent.link, program, x, "f16")  # the first opens the session
     answers = await asyncio.gather(*(hub.send(agent.link, program, x, "f16") for _ in range(shares)))
@@ -231,10 +203,10 @@ def _elapsed(spans: Sequence[tuple[float, float]]) -> float:
     return max(max(end for _, end in spans) - min(start for start, _ in spans), 1e-6)
 
 
-async def _measure_tasks(hub: _Hub, agent: _Agent) -> None:
+async def _measure_tasks(hub: Hub, agent: _Agent) -> None:
     """What a share costs that hardly computes: shares without a pause, in blocks."""
-    program = await _load(agent.link, 1, 1, 1)
-    x = _noise((1, 1, 8, 8))
+    program = await load(agent.link, 1, 1, 1)
+    x = noise((1, 1, 8, 8))
     await asyncio.gather(*(hub.send(agent.link, program, x, "f16") for _ in range(TINY_SHARES)))
     blocks = []
     for _ in range(3):
@@ -244,67 +216,21 @@ async def _measure_tasks(hub: _Hub, agent: _Agent) -> None:
     agent.tasks = tuple(blocks)
 
 
-async def _measure_link(hub: _Hub, agent: _Agent, rounds: int) -> None:
+async def _measure_link(hub: Hub, agent: _Agent, rounds: int) -> None:
     link = agent.link
-    thin = await _load(link, 1, WIDE[1], 1)
-    thick = await _load(link, 1, 1, WIDE[1])
-    wide, narrow = _noise(WIDE), _noise((1, 1, *WIDE[2:]))
+    thin = await load(link, 1, WIDE[1], 1)
+    thick = await load(link, 1, 1, WIDE[1])
+    wide, narrow = noise(WIDE), noise((1, 1, *WIDE[2:]))
     for program, x in ((thin, wide), (thick, narrow)):
         await hub.send(link, program, x, "f16")
     for _ in range(rounds):
         trips = tuple([await link.round_trip() for _ in range(TRIPS)])
         up = [await hub.send(link, thin, wide, "f16") for _ in range(2)]
         down = [await hub.send(link, thick, narrow, "f16") for _ in range(2)]
-        half, offset = min(trips) / 2, link.clock.offset_s
-        sent = tuple(max(each.answer.received_s - offset - each.sent_s - half, 1e-6) for each in up)
-        came = tuple(max(each.here_s - (each.answer.finished_s - offset) - half, 1e-6) for each in down)
+        half = min(trips) / 2
+        sent = tuple(max(received_s(link, each) - each.sent_s - half, 1e-6) for each in up)
+        came = tuple(max(each.here_s - finished_s(link, each) - half, 1e-6) for each in down)
         agent.rounds.append(Round(trips, Samples(wide.nbytes, sent), Samples(wide.nbytes, came)))
-
-
-async def _load(link: AgentLink, kernel: int, in_channels: int, out_channels: int) -> str:
-    """Make the agent hold a convolution of this size, with any weights."""
-    pads = (0, kernel // 2)
-    spec = ConvSpec((kernel, kernel), (1, 1), (1, 1), pads, pads, 1, in_channels, out_channels)
-    graph = slice_program(spec, HEIGHT, "f16")
-    return await _prepare(link, graph, {"w": ("f32", _weights(kernel, in_channels, out_channels))}, linear=True)
-
-
-async def _load_dry(link: AgentLink, cell: Cell) -> str:
-    """Make the agent hold a convolution together with what it convolves."""
-    kernel, in_channels, out_channels, _, _ = cell
-    held = {"w": ("f32", _weights(kernel, in_channels, out_channels)), "held": ("f16", _rows_of(cell))}
-    return await _prepare(link, dry_convolution(), held, linear=False)
-
-
-async def _prepare(link: AgentLink, graph: bytes, held: Mapping[str, tuple[str, AnyArray]], *, linear: bool) -> str:
-    digest = hashlib.sha256(graph).hexdigest()
-    blobs: dict[str, bytes | memoryview] = {digest: graph}
-    bindings = []
-    for name, (dtype, array) in held.items():
-        data = bytes_of(array)
-        key = hashlib.sha256(data).hexdigest()
-        blobs[key] = data
-        bindings.append(Binding(name, key, dtype, array.shape, "input"))
-    program = Program(program_id(digest, tuple(bindings), linear=linear), digest, tuple(bindings), linear=linear)
-    await link.prepare((program,), blobs)
-    return program.id
-
-
-def _weights(kernel: int, in_channels: int, out_channels: int) -> AnyArray:
-    return np.full((out_channels, in_channels, kernel, kernel), 1e-3, np.float32)
-
-
-def _rows_of(cell: Cell) -> AnyArray:
-    """The rows of input that a slice needs, with what its columns need at the sides."""
-    kernel, in_channels, _, width, rows = cell
-    return _noise((1, in_channels, rows + kernel - 1, width + kernel - 1))
-
-
-def _noise(shape: tuple[int, ...]) -> AnyArray:
-    return np.random.default_rng(1).standard_normal(shape).astype(np.float16)
-
-
-_NUMBER: Final = _noise((1, 1, 1, 1))
 
 
 def _profile(agent: _Agent, made: str) -> DeviceProfile:

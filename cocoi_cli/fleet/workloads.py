@@ -48,6 +48,11 @@ _LAYERS: Final[dict[tuple[int, int, int, int], tuple[int, ...]]] = {
 STEADY: Final[Cell] = (3, 256, 256, 56, 7)
 """About as much as a share of a plan; convolved often, it shows how durations spread."""
 
+ENOUGH_FLOPS: Final = 240_000_000
+"""Of a share: 24 ms on a device of 10 GFLOP/s, beside one to a few of its fixed cost."""
+
+MOST_IN_A_SHARE: Final = 32
+
 LADEN: Final[tuple[Cell, ...]] = ((3, 64, 64, 224, 14), (3, 64, 128, 112, 14), (3, 128, 128, 112, 14))
 """Strips with many bytes for what they compute, which still takes longer than gigabit Ethernet needs to carry them."""
 
@@ -88,18 +93,32 @@ def flops(cell: Cell) -> int:
     return 2 * rows * width * in_channels * out_channels * kernel * kernel
 
 
+def in_a_share(cell: Cell) -> int:
+    """How often a slice is convolved in one share, so that the share's fixed cost and its variation matter little."""
+    return min(-(-ENOUGH_FLOPS // flops(cell)), MOST_IN_A_SHARE)
+
+
 @cache
-def dry_convolution() -> bytes:
+def dry_convolution(times: int = 1) -> bytes:
     """A program that convolves what it holds, and neither gets nor answers more than a number.
 
     Inputs `held` float16 and `w` float32 are to be bound to it; `x`, four axes of length 1, makes it a share.
+
+    Args:
+        times: How often. To the rows is added each time what came out before, cut off at `x`, so that none of the
+            convolutions can be left out; the greatest of the last sums plus `x` is the answer.
     """
-    nodes = [
-        helper.make_node("Cast", ["held"], ["wide"], to=TensorProto.FLOAT),
-        helper.make_node("Conv", ["wide", "w"], ["rows"]),
-        helper.make_node("ReduceMax", ["rows"], ["most"], keepdims=1),
-        helper.make_node("Add", ["most", "x"], ["y"]),
-    ]
+    nodes = [helper.make_node("Cast", ["held"], ["wide"], to=TensorProto.FLOAT)]
+    more = "x"
+    for number in range(times):
+        nodes += [
+            helper.make_node("Add", ["wide", more], [f"in {number}"]),
+            helper.make_node("Conv", [f"in {number}", "w"], [f"rows {number}"]),
+            helper.make_node("ReduceMax", [f"rows {number}"], [f"most {number}"], keepdims=1),
+            helper.make_node("Min", [f"most {number}", "x"], [f"more {number}"]),
+        ]
+        more = f"more {number}"
+    nodes[-1] = helper.make_node("Add", [f"most {times - 1}", "x"], ["y"])
     types = {"held": TensorProto.FLOAT16, "w": TensorProto.FLOAT, "x": TensorProto.FLOAT, "y": TensorProto.FLOAT}
     ends = {name: helper.make_tensor_value_info(name, kind, [None] * 4) for name, kind in types.items()}
     graph = helper.make_graph(nodes, "dry", [ends["x"], ends["held"], ends["w"]], [ends["y"]])

@@ -249,13 +249,15 @@ def share_time(device: DeviceModel, *, up_bytes: float, down_bytes: float, compu
         down_bytes: Device to host.
         compute: Its convolution, of size 1, as `DeviceModel.compute` gives it.
     """
-    shift = device.rtt_s + up_bytes * device.send.shift_s + down_bytes * device.receive.shift_s
-    wire = (up_bytes * device.send.excess_s, down_bytes * device.receive.excess_s)
-    least = device.task_s + (up_bytes + down_bytes) * device.byte_s + compute.shift_s
-    parts = tuple(
-        Hypoexponential(shift + factor * least, (wire[0], factor * compute.excess_s, wire[1]))
-        for _, factor in device.slowdown
-    )
+    least = up_bytes * device.send.shift_s + down_bytes * device.receive.shift_s
+    excess = up_bytes * device.send.excess_s, down_bytes * device.receive.excess_s
+
+    def slowed(factor: float) -> Hypoexponential:
+        wire = 1 + device.carrying * (factor - 1)
+        shift = device.rtt_s + wire * least + factor * (device.task_s + compute.shift_s)
+        return Hypoexponential(shift, (wire * excess[0], factor * compute.excess_s, wire * excess[1]))
+
+    parts = tuple(slowed(factor) for _, factor in device.slowdown)
     return parts[0] if len(parts) == 1 else Mixture(tuple(p for p, _ in device.slowdown), parts)
 
 

@@ -91,6 +91,7 @@ class _Row:
     receive_excess: Times
     rtt: Times
     task: Times
+    carrying: Times
 
 
 class Estimator:
@@ -165,7 +166,8 @@ class Estimator:
             receive=load.down * links.receive[columns],
             receive_excess=load.down * links.receive_excess[columns],
             rtt=links.rtt[columns],
-            task=links.task[columns] + (load.up + load.down) * links.byte[columns],
+            task=links.task[columns],
+            carrying=links.carrying[columns],
         )
 
     def _shares(self, load: Load, row: _Row, step_up: float, agents: int, *, host: bool) -> tuple[Times, Times, Times]:
@@ -175,10 +177,12 @@ class Estimator:
         columns = slice(0 if host else 1, agents + 1)
         first, second, third = (each[:, columns, :shares] for each in self._exponential)
         work = (row.shift + row.task)[:, None] + row.excess[:, None] * first
-        if self._factor is not None:
-            work *= self._factor[:, columns, :shares]
         send = row.send[:, None] + row.send_excess[:, None] * second
         receive = row.receive[:, None] + row.receive_excess[:, None] * third
+        if self._factor is not None:
+            factor = self._factor[:, columns, :shares]
+            wire = 1 + row.carrying[:, None] * (factor - 1)
+            work, send, receive = work * factor, send * wire, receive * wire
         half = row.rtt[:, None] / 2
         turn = step_up * (np.arange(devices)[:, None] + (not host))  # nothing is sent to the host
         usual = _middle((work + send + receive + 2 * half)[:, :, 0])
@@ -212,7 +216,7 @@ class _Links:
         self.receive_excess = np.array([0.0, *(each.receive.excess_s for each in devices)])
         self.rtt = np.array([0.0, *(each.rtt_s for each in devices)])
         self.task = np.array([fleet.host.task_s, *(each.task_s for each in devices)])
-        self.byte = np.array([0.0, *(each.byte_s for each in devices)])
+        self.carrying = np.array([0.0, *(each.carrying for each in devices)])
 
 
 def compute_phase(model: DeviceModel | HostModel, part: Slice) -> tuple[float, float]:

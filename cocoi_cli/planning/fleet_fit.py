@@ -9,7 +9,8 @@ What is taken from where:
   Repetitions are joined to blocks of at least `BLOCK_S`, about what a share takes, for the spread of something
   shorter says nothing about it; and what was repeated often tells how long a share may be for that spread to hold;
 - **links**: every transfer of every round, per byte;
-- **cost of bytes** on the device: as measured through the agent; else none, as where other cores see to them;
+- **the device's part of its link**: what bytes cost its processor, as measured through the agent, of what they take
+  on the link, which contains it; else none, as where other cores see to them;
 - **fixed cost** of a share: as measured through the agent; else `TASK_S`, and what a slice costs before its first
   row where the slices tell.
 
@@ -132,6 +133,7 @@ def device_model(name: str, measured: DeviceProfile) -> DeviceModel:
         LinkNotMeasuredError: If its link was not measured.
     """
     link = _checked_link(name, measured)
+    send, receive = link_fit(link, "up").phase, link_fit(link, "down").phase
     compute = measured.compute
     if compute is None or not any(each.samples.seconds for each in compute.convolutions):
         raise NothingComputedError(name, made=measured.made)
@@ -139,14 +141,27 @@ def device_model(name: str, measured: DeviceProfile) -> DeviceModel:
     return DeviceModel(
         name=name,
         cells=cells(compute),
-        send=link_fit(link, "up").phase,
-        receive=link_fit(link, "down").phase,
+        send=send,
+        receive=receive,
         rtt_s=median(link.rtt_s),
         task_s=compute.tasks.mean_s if compute.tasks is not None else TASK_S + first_row_s(compute),
-        byte_s=compute.carrying.mean_s / compute.carrying.size if compute.carrying is not None else 0.0,
+        carrying=_carrying(compute, send.mean_s + receive.mean_s),
         steady_s=_steady_s(compute),
         memory_bytes=memory if isinstance(memory, int) and not isinstance(memory, bool) and memory > 0 else None,
     )
+
+
+def port_speeds(profile: Profile, devices: Sequence[DeviceModel]) -> tuple[float, float]:
+    """Bytes per second that the host's port carries to and from all devices together.
+
+    Where devices were only measured one by one, or together no quicker, as quick as the quickest of them.
+    """
+    up = [1 / device.send.mean_s for device in devices]
+    down = [1 / device.receive.mean_s for device in devices]
+    if profile.port is not None:
+        up.append(profile.port.up.rate)
+        down.append(profile.port.down.rate)
+    return max(up), max(down)
 
 
 def cells(compute: Compute) -> tuple[Cell, ...]:
@@ -170,6 +185,21 @@ def cells(compute: Compute) -> tuple[Cell, ...]:
     return tuple(found)
 
 
+def at_speed(measured: Sequence[Cell], flops_per_s: float) -> tuple[Cell, ...]:
+    """What a machine needs that is so fast over all slices together, and like the measured one in their proportions.
+
+    No slice is computed as fast as the fastest: thin strips of many channels are slow on every machine. What is random
+    goes into the mean.
+
+    Args:
+        measured: At least one.
+        flops_per_s: Operations, a multiply-accumulate being two.
+    """
+    spent = math.fsum(each.phase.mean(each.macs) for each in measured)
+    factor = _PER_MAC * sum(each.macs for each in measured) / spent / flops_per_s
+    return tuple(replace(each, phase=Phase(each.phase.mean_s * factor, 0.0)) for each in measured)
+
+
 def compute_fit(compute: Compute) -> Fit:
     """How a device's durations spread about their means, over all slices: a fit of mean 1.
 
@@ -181,6 +211,13 @@ def compute_fit(compute: Compute) -> Fit:
     ratios = ratios or [ratio for each in measured for ratio in _ratios(each.samples.seconds)]
     found = fit_rates(ratios)
     return found if ratios else replace(found, phase=Phase(1.0, 0.0))
+
+
+def _carrying(compute: Compute, link_s: float) -> float:
+    """What of the time of a byte to a device and one back is its processor's."""
+    if compute.carrying is None:
+        return 0.0
+    return min(2 * compute.carrying.mean_s / compute.carrying.size / link_s, 1.0)
 
 
 def _steady_s(compute: Compute) -> float:

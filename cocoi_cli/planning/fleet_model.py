@@ -83,6 +83,11 @@ class Cell:
         if min(lengths) < 1:
             raise ValueError(f"lengths of a slice are at least 1, not {lengths}")
 
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of such a slice."""
+        return self.kernel**2 * self.in_channels * self.out_channels * self.width * self.rows
+
 
 class _Nearest:
     """Finds the cell that is most like a slice; remembers what it found, for a planner asks the same over and over."""
@@ -125,9 +130,10 @@ class DeviceModel:
         task_s: Fixed cost of one share on the device beside the convolution: receiving, unpacking, answering.
         memory_bytes: Of the whole device; None where unknown.
         slowdown: Pairs of probability and factor, one drawn for each task and applied to all that the device does
-            for it: `task_s`, `byte_s` and the convolution; ((1.0, 1.0),) for none. Probabilities sum to 1.
-        byte_s: What each byte of a share and of its answer costs the device beside the convolution: 0 where other
-            cores see to them meanwhile.
+            for it: `task_s`, the convolution and its part of `send` and `receive`; ((1.0, 1.0),) for none.
+            Probabilities sum to 1.
+        carrying: Part of `send` and `receive` that the device's own processor is busy with, and that takes longer
+            where everything on the device does; from 0, where the wire decides alone, to 1.
         steady_s: Duration up to which the random part of computing grows with the share. Beyond, it grows with the
             square root only, since short disturbances average out; infinite where that is not known.
 
@@ -143,19 +149,21 @@ class DeviceModel:
     task_s: float
     memory_bytes: int | None
     slowdown: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
-    byte_s: float = 0.0
+    carrying: float = 0.0
     steady_s: float = math.inf
     _nearest: _Nearest = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_times(rtt_s=self.rtt_s, task_s=self.task_s, byte_s=self.byte_s)
+        _check_times(rtt_s=self.rtt_s, task_s=self.task_s, carrying=self.carrying)
         _check_slowdown(self.slowdown)
+        if self.carrying > 1:
+            raise ValueError(f"carrying is a part of the whole, not {self.carrying}")
         if self.memory_bytes is not None and self.memory_bytes < 0:
             raise ValueError(f"memory_bytes is at least 0, not {self.memory_bytes}")
         object.__setattr__(self, "_nearest", _Nearest(self.cells))
 
     def compute(self, macs: int, *, kernel: int, in_channels: int, out_channels: int, width: int, rows: int) -> Phase:
-        """Seconds that a slice of a convolution takes, as a phase of size 1; without slowdown, `task_s` and `byte_s`.
+        """Seconds that a slice of a convolution takes, as a phase of size 1; without slowdown and `task_s`.
 
         Args:
             macs: Multiply-accumulates of the slice.

@@ -196,6 +196,21 @@ class DeviceProfile:
 
 
 @dataclass(frozen=True, slots=True)
+class Port:
+    """What the host's port carried when many devices sent or received at once.
+
+    Attributes:
+        devices: How many.
+        up: Bytes to all of them together, and how long they took.
+        down: Bytes from all of them together, likewise.
+    """
+
+    devices: int
+    up: Samples
+    down: Samples
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """What was measured of a fleet.
 
@@ -204,21 +219,26 @@ class Profile:
         made: When it was last added to, ISO 8601 in UTC.
         cocoi: Version of the host that wrote it.
         devices: By name.
+        port: Of the host; None where devices were only measured one by one.
     """
 
     fleet: str
     made: str
     cocoi: str
     devices: Mapping[str, DeviceProfile]
+    port: Port | None = None
 
     def updated(self, newer: Profile) -> Profile:
         """This one with the devices of a newer one in place of its own of the same names.
 
-        A profile of another fleet has nothing to do with this one; the newer is returned as it is.
+        A profile of another fleet has nothing to do with this one; the newer is returned as it is. A port that more
+        devices had filled is known better.
         """
         if newer.fleet != self.fleet:
             return newer
-        return replace(newer, devices={**self.devices, **newer.devices})
+        ports = [each for each in (newer.port, self.port) if each is not None]
+        port = max(ports, key=lambda each: each.devices, default=None)  # the newer of equals
+        return replace(newer, devices={**self.devices, **newer.devices}, port=port)
 
 
 def invalid_reasons(conditions: Iterable[Condition]) -> tuple[str, ...]:

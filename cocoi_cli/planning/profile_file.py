@@ -18,6 +18,7 @@ from cocoi_cli.planning.profile import (
     Convolution,
     DeviceProfile,
     Link,
+    Port,
     Profile,
     Round,
     Samples,
@@ -50,6 +51,7 @@ def to_json(profile: Profile) -> str:
         "fleet": profile.fleet,
         "made": profile.made,
         "cocoi": profile.cocoi,
+        "port": None if profile.port is None else _port(profile.port),
         "devices": {name: _device(device) for name, device in profile.devices.items()},
     }
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -78,6 +80,10 @@ def from_json(text: str, source: str) -> Profile:
         return _read(Field(document))
     except FieldError as error:
         raise BadProfileError(source, error.field, error.cause) from error
+
+
+def _port(port: Port) -> dict[str, Any]:
+    return {"devices": port.devices, "up": _samples(port.up), "down": _samples(port.down)}
 
 
 def _device(device: DeviceProfile) -> dict[str, Any]:
@@ -167,7 +173,12 @@ def _read(field: Field) -> Profile:
         made=field.at("made").text(),
         cocoi=field.at("cocoi").text(),
         devices={name: _read_device(each) for name, each in field.at("devices").members()},
+        port=field.at("port").optional(_read_port),
     )
+
+
+def _read_port(field: Field) -> Port:
+    return Port(field.at("devices").positive(), _read_samples(field.at("up")), _read_samples(field.at("down")))
 
 
 def _read_device(field: Field) -> DeviceProfile:

@@ -89,8 +89,8 @@ class Luck:
         model, row = self._model, self._numbers.share()
         narrow, whole = self._factors(stage.layer, row)
         slowdown = _one_of(model.slowdown, row[_SLOWDOWN]) if len(model.slowdown) > 1 else model.slowdown[0][1]
-        compute_s = _draw(phase, 1.0, row[_COMPUTE]) * narrow * slowdown
-        beside_s = model.task_s + model.byte_s * (sizes.bytes_out + sizes.bytes_in)
+        whole *= slowdown * self.times
+        wire = 1 + model.carrying * (whole - 1)
         return Task(
             device=self._device,
             stage=stage,
@@ -98,9 +98,9 @@ class Luck:
             strip=strip,
             share=share,
             sizes=sizes,
-            compute_s=(compute_s + beside_s) * whole * self.times,
-            send_s=_draw(model.send, sizes.bytes_out, row[_SEND]),
-            back_s=_draw(model.receive, sizes.bytes_in, row[_BACK]),
+            compute_s=(_draw(phase, 1.0, row[_COMPUTE]) * narrow + model.task_s) * whole,
+            send_s=_draw(model.send, sizes.bytes_out, row[_SEND]) * wire,
+            back_s=_draw(model.receive, sizes.bytes_in, row[_BACK]) * wire,
         )
 
     def whole_model(self, phases: Sequence[Phase]) -> float:

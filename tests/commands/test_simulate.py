@@ -21,7 +21,8 @@ from tests.runtime.small_network import small_network
 
 USUAL = SimulateRequest(
     model="", fleet=None, devices=4, gflops=1.0, mbit=None, rtt=None, host_gflops=None, plan=None,
-    schemes=("uncoded", "coded"), k=(), straggling="none", inferences=5, seed=1, transport="f16", plot=None,
+    schemes=("uncoded", "coded"), k=(), straggling="none", inferences=5, seed=1, transport="f16",
+    strips=None, plot=None,
     output=None, quiet=False, json=False,
 )  # fmt: skip
 

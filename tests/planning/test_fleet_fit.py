@@ -14,15 +14,27 @@ from cocoi_cli.planning.fleet_fit import (
     LinkNotMeasuredError,
     NothingComputedError,
     NotInProfileError,
+    at_speed,
     cells,
     compute_fit,
     device_model,
     first_row_s,
     fleet_model,
     link_fit,
+    port_speeds,
 )
 from cocoi_cli.planning.fleet_model import Cell, HostModel, Phase
-from cocoi_cli.planning.profile import Compute, Condition, Convolution, DeviceProfile, Link, Profile, Round, Samples
+from cocoi_cli.planning.profile import (
+    Compute,
+    Condition,
+    Convolution,
+    DeviceProfile,
+    Link,
+    Port,
+    Profile,
+    Round,
+    Samples,
+)
 
 RATE = 10e9  # operations per second
 HOST = HostModel((Cell(3, 64, 64, 56, 7, Phase(1e-11, 0.0)),), 1e9, 0.0003, 1.1e8, 1.1e8)
@@ -155,11 +167,33 @@ def test_what_was_repeated_often_tells_the_spread_alone_and_how_long_it_holds():
     assert device_model("pi", replace(DEVICE, compute=replace(compute, convolutions=tuple(few)))).steady_s == math.inf
 
 
+def test_the_port_is_as_quick_as_all_devices_together_showed_it_and_no_slower_than_one_of_them():
+    model = device_model("pi", DEVICE)
+    alone = 1 / model.send.mean_s, 1 / model.receive.mean_s
+    alone_only = profile(pi=DEVICE)
+    assert port_speeds(alone_only, [model]) == alone
+    up, down = (
+        Samples(10_000_000, (10_000_000 / rate / factor,)) for rate, factor in zip(alone, (3, 0.5), strict=True)
+    )
+    assert port_speeds(replace(alone_only, port=Port(4, up, down)), [model]) == pytest.approx((3 * alone[0], alone[1]))
+
+
+def test_a_host_of_a_given_speed_has_a_devices_proportions():
+    measured = cells(DEVICE.compute)
+    found = at_speed(measured, 5e9)
+    seconds = sum(each.phase.mean(each.macs) for each in found)
+    assert 2 * sum(each.macs for each in found) / seconds == pytest.approx(5e9)
+    ratios = [ours.phase.mean_s / theirs.phase.mean_s for ours, theirs in zip(found, measured, strict=True)]
+    assert ratios == pytest.approx([ratios[0]] * len(ratios))
+    assert all(each.phase.excess_s == 0.0 for each in found)
+
+
 def test_bytes_cost_what_was_measured_and_else_nothing():
     carrying = Samples(1_000_000, (0.008, 0.012))
     laden = device_model("pi", replace(DEVICE, compute=replace(DEVICE.compute, carrying=carrying)))
-    assert laden.byte_s == pytest.approx(1e-8)
-    assert device_model("pi", DEVICE).byte_s == 0.0
+    assert laden.carrying == pytest.approx(min(2e-8 / (laden.send.mean_s + laden.receive.mean_s), 1.0))
+    assert (laden.send, laden.receive) == (device_model("pi", DEVICE).send, device_model("pi", DEVICE).receive)
+    assert device_model("pi", DEVICE).carrying == 0.0
 
 
 def test_a_device_that_never_varies_has_no_excess():

@@ -12,6 +12,7 @@ from cocoi_cli.planning.profile import (
     Convolution,
     DeviceProfile,
     Link,
+    Port,
     Profile,
     Round,
     Samples,
@@ -38,11 +39,13 @@ DEVICE = DeviceProfile(
     compute=COMPUTE,
 )
 PROFILE = Profile("6f1c2a90b3d44e17", "2026-11-21T12:00:00+00:00", "0.1.0", {"pi-1": DEVICE})
+PORT = Port(4, Samples(4 << 20, (0.04, 0.05)), Samples(4 << 20, (0.06,)))
 BARE = replace(DEVICE, machine_id=None, link=None, compute=None, clock_offset_s=None, clock_uncertainty_s=None)
 
 
 @pytest.mark.parametrize(
-    "profile", [PROFILE, replace(PROFILE, devices={"b": BARE, "a": DEVICE}), replace(PROFILE, devices={})]
+    "profile",
+    [PROFILE, replace(PROFILE, devices={"b": BARE, "a": DEVICE}), replace(PROFILE, devices={}, port=PORT)],
 )
 def test_a_profile_survives_being_written_and_read(profile):
     assert from_json(to_json(profile), "profile.json") == profile
@@ -53,6 +56,19 @@ def test_the_document_says_what_people_look_for():
     assert device["valid"] is True
     assert device["link"]["summary"]["rtt_s"]["p50"] == pytest.approx(0.000555)
     assert device["compute"]["flops_per_s"] == round(28_901_376 * 3 / 0.0154)
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "kept"), [(4, 2, 4), (4, 4, "newer"), (None, 1, 1), (3, None, 3), (2, 5, 5)]
+)
+def test_the_port_is_known_best_where_most_devices_filled_it(older, newer, kept):
+    before, after = (
+        replace(PROFILE, port=None if devices is None else replace(PORT, devices=devices, up=Samples(size, (0.1,))))
+        for devices, size in ((older, 1), (newer, 2))
+    )
+    port = before.updated(after).port
+    assert port == after.port if kept == "newer" else port.devices == kept
+    assert before.updated(replace(after, fleet="another")).port == after.port
 
 
 def test_what_a_newer_cocoi_adds_is_ignored():
