@@ -1,10 +1,12 @@
-"""Cutting activations into pieces and joining what came back: one copy each way."""
+"""Cutting activations into pieces and joining what came back, finished on the way: one copy each way."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from cocoi_cli.model.finish import RAW, Finish
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,8 +57,16 @@ def _copy_piece(x: NDArray[Any], split: Split, strip: int, piece: int, axis: int
     _rows(out, axis, end, rows.rows)[...] = 0
 
 
-def join_piece(out: NDArray[Any], result: NDArray[Any], split: Split, piece: int, strip: int, axis: int) -> None:
-    """Write one piece of one strip into the output, in the type of the output.
+def join_piece(
+    out: NDArray[Any],
+    result: NDArray[Any],
+    split: Split,
+    piece: int,
+    strip: int,
+    axis: int,
+    finish: Finish = RAW,
+) -> None:
+    """Write one piece of one strip into the output, finished.
 
     Args:
         out: The whole output `(batch, out_channels, *spatial)`; the rows of this strip are written.
@@ -66,9 +76,10 @@ def join_piece(out: NDArray[Any], result: NDArray[Any], split: Split, piece: int
         piece: Which piece.
         strip: Which strip.
         axis: The cut axis; 2 is height.
+        finish: What is done to the rows on the way.
     """
     start, stop = split.output_rows(piece, strip)
-    _rows(out, axis, start, stop)[...] = _rows(result, axis, 0, stop - start)
+    finish.write(_rows(result, axis, 0, stop - start), _rows(out, axis, start, stop))
 
 
 def _rows(array: NDArray[Any], axis: int, start: int, stop: int) -> NDArray[Any]:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from onnx import NodeProto, TensorProto, TypeProto, helper
 
+from cocoi_cli.model.absorbing import activation_behind
 from cocoi_cli.model.convolution import is_convolution, multiply_accumulates, operands, read_spec
 from cocoi_cli.model.fold import fold
 from cocoi_cli.model.geometry import output_shape
 from cocoi_cli.model.graph import DEFAULT_DOMAINS, Graph, bodies, fresh_name, is_default, random_operator
 from cocoi_cli.model.load import dtype_name
-from cocoi_cli.model.network import ConvLayer, ConvSpec, LoadedModel, Shape
+from cocoi_cli.model.network import Behind, ConvLayer, ConvSpec, LoadedModel, Shape
 from cocoi_cli.model.quantised import is_quantised
 from cocoi_cli.model.reading import read_graph
 from cocoi_cli.model.shapes import conv_shapes, infer_types, known_shape
@@ -117,7 +118,21 @@ class _Facts:
             dtype=self._dtype(activation),
             macs=multiply_accumulates(node, weight, input_shape, result),
             obstacle=obstacle,
+            behind=self._behind(node),
         )
+
+    def _behind(self, node: NodeProto) -> Behind:
+        """What follows a convolution of the main graph."""
+        result = node.output[0]
+        bias = node.input[2] if is_default(node, "Conv") and len(node.input) > 2 else ""
+        at_run_time = bias != "" and not isinstance(self._graph.constants.get(bias), TensorProto)
+        if at_run_time or self._dtype(node.input[0]) == "float16":
+            return Behind.HOST
+        if activation_behind(self._graph, self._consumers, result) is not None:
+            return Behind.JOINED
+        readers = [self._graph.nodes[reader] for reader in self._consumers.get(result, ())]
+        is_added = len(readers) == 1 and is_default(readers[0], "Add")
+        return Behind.HOST if is_added else Behind.NOTHING
 
     def _obstacle_of_node(self, index: int, node: NodeProto) -> str | None:
         """Why a node stays on the host whatever its sizes."""

@@ -6,8 +6,11 @@ known sizes; `Network` is the model cut into stages by a plan.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from cocoi_cli.model.finish import RAW, Finish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,6 +81,20 @@ class ConvSpec:
     out_channels: int
 
 
+class Behind(Enum):
+    """What becomes of that which ONNX Runtime computes along with a convolution, where that is distributed.
+
+    A constant bias is always part of the stage.
+    """
+
+    NOTHING = "nothing"
+    """There is no more than a bias, or what costs the same wherever the convolution is computed."""
+    JOINED = "joined"
+    """An activation, which the stage applies to its rows as it joins them."""
+    HOST = "host"
+    """An addition, an activation or a rounding to float16, for which the host goes over the whole output in the end."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConvLayer:
     """One convolution of the graph at known sizes: what a planner looks at.
@@ -92,6 +109,7 @@ class ConvLayer:
         obstacle: Why the layer cannot be distributed whatever the plan, or None
             (quantised weights, weights computed at run time, transposed
             convolution, inside a control-flow body, ...).
+        behind: What follows it.
     """
 
     name: str
@@ -101,6 +119,7 @@ class ConvLayer:
     dtype: str
     macs: int
     obstacle: str | None
+    behind: Behind = Behind.NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +145,19 @@ class LocalStage:
 
 @dataclass(frozen=True, slots=True)
 class ConvStage:
-    """A distributed convolution: linear, without bias and activation.
+    """A distributed convolution: linear for agents and codes, finished where its rows are joined.
 
     Attributes:
         name: The layer's name.
         input: Tensor name of the activation that is cut.
-        output: Tensor name of the raw sum; the bias is added by the next local stage.
+        output: Tensor name of the finished sum.
         spec: Normalised attributes.
         weight: `(out_channels, in_channels / group, *kernel)` float32, C-contiguous.
         input_shape: `(batch, channels, *spatial)` of this run.
         output_shape: `(batch, channels, *spatial)` of this run.
         dtype: The type `output` must have: `float32`, for a float16 layer too, whose sum
-            the next local stage rounds after adding the bias.
+            the next local stage rounds.
+        finish: What makes the output of the raw sum, which is all that agents and codes see.
     """
 
     name: str
@@ -148,6 +168,12 @@ class ConvStage:
     input_shape: Shape
     output_shape: Shape
     dtype: str
+    finish: Finish = RAW
+
+    @property
+    def bare(self) -> ConvStage:
+        """The same stage with the raw sum as its output."""
+        return replace(self, finish=RAW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +230,13 @@ class FusedStage:
     whole: bytes = field(repr=False)
     weights: Mapping[str, NDArray[np.float32]] = field(repr=False)
     dtype: str = "float32"
+
+    finish: ClassVar[Finish] = RAW  # its programs have bias and activation inside
+
+    @property
+    def bare(self) -> FusedStage:
+        """The stage itself: it has no raw sums."""
+        return self
 
 
 Stage = LocalStage | ConvStage | FusedStage

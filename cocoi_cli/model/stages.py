@@ -15,7 +15,9 @@ import onnx
 from onnx import NodeProto, ValueInfoProto
 
 from cocoi_cli.errors import ModelError, UsageError
+from cocoi_cli.model.absorbing import absorb
 from cocoi_cli.model.contraction import Contracted, check_apart, contract
+from cocoi_cli.model.finish import RAW
 from cocoi_cli.model.graph import Graph, node_inputs, sub_model
 from cocoi_cli.model.layers import Prepared, find_layers
 from cocoi_cli.model.linear import make_linear
@@ -61,9 +63,9 @@ class UntypedTensorError(ModelError):
 def cut(prepared: Prepared, distributed: Collection[str], segments: Sequence[FusedStage] = ()) -> Network:
     """Cut a model so that some of its convolutions, and some runs of layers, are stages of their own.
 
-    The bias of a distributed convolution becomes an addition in the next local stage; a float16 one gives
-    a float32 sum that the next local stage rounds. If nothing is distributed, the network is one local
-    stage: the model as it was read.
+    A constant bias of a distributed convolution, and an activation that alone reads it, become part of its
+    stage; a float16 one gives a float32 sum that the next local stage rounds. If nothing is distributed, the
+    network is one local stage: the model as it was read.
 
     Args:
         prepared: The model at known sizes; not written.
@@ -88,7 +90,7 @@ def cut(prepared: Prepared, distributed: Collection[str], segments: Sequence[Fus
     if not distributed and not segments:
         return _network(prepared, [_whole_model(prepared)])
     chosen = {prepared.nodes[name]: layers[name] for name in distributed}
-    contracted = contract(make_linear(prepared.graph, chosen), segments)
+    contracted = absorb(contract(make_linear(prepared.graph, chosen), segments))
     return _network(prepared, _Cutter(prepared, contracted).stages())
 
 
@@ -165,6 +167,7 @@ class _Cutter:
             input_shape=layer.input_shape,
             output_shape=layer.output_shape,
             dtype="float32",
+            finish=self._linear.finishes.get(layer.name, RAW),
         )
 
     def _local_stage(self, name: str, group: list[int]) -> LocalStage:

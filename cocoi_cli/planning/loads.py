@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from cocoi_cli.model.geometry import kernel_extent
+from cocoi_cli.model.network import Behind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cocoi_cli.model.network import ConvLayer, ConvSpec
     from cocoi_cli.model.segments import TileCost
@@ -30,7 +32,16 @@ FIRST_AXIS: Final = 2  # after batch and channels
 SOCKET_PASSES: Final = 2.0  # of the bytes on the wire, in each direction
 PARITY_PASSES: Final = 0.8  # of a codeword's pieces, for each parity share
 MISSING_PASSES: Final = 1.0  # of a codeword's answers, for each piece that must be decoded
-AFTER_PASSES: Final = 2.0  # bias and activation
+JOIN_PASSES: Final = 1.0  # of a piece that is put into its place as it is
+# Of one that gets its bias there, or a bias and a ReLU, in the mean over all of VGG16: 1.0 and 1.6 where a channel has
+# thousands of elements in a piece, 2 and 2.9 where it has dozens, since numpy pays for each run anew.
+FINISH_PASSES: Final[Mapping[Behind, float]] = MappingProxyType(
+    {Behind.NOTHING: 1.5, Behind.HOST: 1.5, Behind.JOINED: 2.1}
+)
+# Of the output, behind the last answer: what the host computes along with a convolution of its own.
+AFTER_PASSES: Final[Mapping[Behind, float]] = MappingProxyType(
+    {Behind.NOTHING: 0.0, Behind.HOST: 2.0, Behind.JOINED: 0.0}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +67,7 @@ class Load:
         needed: Answers that the stage needs in all: k per codeword.
         capacity: Shares that one agent can take at most.
         up_pass: Bytes that the host goes over for one share: cutting, encoding, casting, sending.
-        down_pass: The same for one answer: receiving, casting, decoding, joining.
+        down_pass: The same for one answer: receiving, casting, decoding, joining, with bias and activation.
         after_pass: The same when the last answer is there.
         weights: Bytes that each holder keeps.
         working: Bytes in use while a share is computed.
@@ -130,8 +141,8 @@ def cut_load(
         needed=k * strips,
         capacity=strips,
         up_pass=_up_pass(inputs, transport) + PARITY_PASSES * spare * inputs * FLOAT,
-        down_pass=_down_pass(outputs, reply) + MISSING_PASSES * missing * outputs * FLOAT,
-        after_pass=AFTER_PASSES * math.prod(layer.output_shape) * FLOAT,
+        down_pass=_down_pass(outputs, reply, FINISH_PASSES[layer.behind]) + MISSING_PASSES * missing * outputs * FLOAT,
+        after_pass=after_pass(layer),
         weights=weight_bytes(layer),
         working=(inputs + outputs) * FLOAT,
         copies=max(1, n // k) if scheme == "replication" else 1,
@@ -167,7 +178,7 @@ def segment_load(layers: Sequence[ConvLayer], cost: TileCost, *, n: int, transpo
         needed=tiles,
         capacity=tiles,
         up_pass=_up_pass(inputs, transport),
-        down_pass=_down_pass(outputs, reply),
+        down_pass=_down_pass(outputs, reply, JOIN_PASSES),
         after_pass=0.0,
         weights=sum(weight_bytes(layer) for layer in layers),
         working=cost.memory_elems * FLOAT,
@@ -204,8 +215,8 @@ def mixed_load(layer: ConvLayer, *, n: int, k: int, filters: int, transport: str
         needed=k,
         capacity=1,
         up_pass=_up_pass(inputs, transport) + PARITY_PASSES * pieces * inputs * FLOAT,
-        down_pass=_down_pass(outputs, reply) + MISSING_PASSES * 4 * k * outputs * FLOAT,
-        after_pass=AFTER_PASSES * math.prod(layer.output_shape) * FLOAT,
+        down_pass=_down_pass(outputs, reply, FINISH_PASSES[layer.behind]) + MISSING_PASSES * 4 * k * outputs * FLOAT,
+        after_pass=after_pass(layer),
         weights=weight_bytes(layer) * groups // filters,
         working=(inputs + outputs) * FLOAT,
     )
@@ -217,6 +228,11 @@ def whole(layer: ConvLayer) -> Slice:
     if spec is None or not layer.output_shape:
         return Slice(layer.macs, 1, 1, 1, 1, 1)
     return Slice(layer.macs, *_described(spec), _width(layer, FIRST_AXIS), layer.output_shape[FIRST_AXIS])
+
+
+def after_pass(layer: ConvLayer) -> float:
+    """Bytes that the host goes over when the last answer to a distributed layer is there."""
+    return AFTER_PASSES[layer.behind] * math.prod(layer.output_shape) * FLOAT
 
 
 def weight_bytes(layer: ConvLayer) -> int:
@@ -261,6 +277,6 @@ def _up_pass(inputs: float, transport: str) -> float:
     return FLOAT * inputs + cast + SOCKET_PASSES * inputs * WIDTHS[transport]
 
 
-def _down_pass(outputs: float, reply: str) -> float:
+def _down_pass(outputs: float, reply: str, joining: float) -> float:
     cast = FLOAT * outputs if reply == "f16" else 0.0
-    return FLOAT * outputs + cast + SOCKET_PASSES * outputs * WIDTHS[reply]
+    return joining * FLOAT * outputs + cast + SOCKET_PASSES * outputs * WIDTHS[reply]

@@ -120,5 +120,5 @@ def _enough(plan: Plan, planned: frozenset[str], living: frozenset[str]) -> bool
     """Whether a plan still suits the devices that live: one more than it needs, and none that it does not know."""
     if not living <= planned:
         return False
-    needed = max((layer.k - layer.host for layer in plan.layers if layer.distributed), default=1)
+    needed = max([1, *(layer.k - layer.host for layer in plan.layers if layer.distributed)])  # without any it is local
     return plan.is_local or living == planned or len(living) > needed

@@ -147,7 +147,7 @@ class FilterWork(StageWork):
         return ordered.reshape(shape[0], code.blocks, batch, self._channels, *shape[3:])
 
     def _join(self, kernels: Kernels, strip: int, piece: int, block: AnyArray) -> None:
-        """Write a block into the output; rows and channels beyond its end are padding."""
+        """Write a block into the output, finished; rows and channels beyond its end are padding."""
         row, group = divmod(piece, self.filter_code.filters)
         first = group * self._channels
         last = min(first + self._channels, self.stage.spec.out_channels)
@@ -157,7 +157,8 @@ class FilterWork(StageWork):
             block = self._piece(kernels, strip, piece)
             self.counts.host += 1
         target = self._output[:, first:last]
-        join_piece(target, block[:, : last - first], self.split, row, strip, self.plan.axis)
+        finish = self.stage.finish.channels(first, last)
+        join_piece(target, block[:, : last - first], self.split, row, strip, self.plan.axis, finish)
 
     def _piece(self, kernels: Kernels, strip: int, piece: int) -> AnyArray:
         """One block as the host computes it, nothing mixed."""

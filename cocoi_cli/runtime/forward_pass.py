@@ -14,7 +14,7 @@ from cocoi_cli.runtime.events import Codeword
 from cocoi_cli.runtime.host_share import HOST
 from cocoi_cli.runtime.inference import StageRow, local_reason
 from cocoi_cli.runtime.outputs import arrays_of
-from cocoi_cli.runtime.work import convolve_whole
+from cocoi_cli.runtime.work import compute_convolution
 from cocoi_cli.runtime.working import begin_work
 
 if TYPE_CHECKING:
@@ -86,28 +86,32 @@ class ForwardPass:
         if x.shape != stage.input_shape and isinstance(stage, ConvStage):
             await self._convolve(index, stage, x, start)
             return
-        work = begin_work(stage, plan, x, self._blocks, keep_input=self._job.verify > 0)
+        observe, verify = self._job.observe, self._job.verify > 0
+        shown = stage if observe is None else stage.bare  # whoever observes is shown raw sums
+        work = begin_work(shown, plan, x, self._blocks, keep_input=verify)
         inference.began(index, stage.name, work.kind, work.strips)
         reason = work.reason
         if work.is_finite:
             await self._distribute(index, work, host=plan.host)
-            self._tensors[stage.output] = work.hand_over()
-            if self._job.observe is None and not self._job.verify:
+            output = work.hand_over()
+            if observe is None and not verify:
                 self._lent.add(stage.output)
         else:
             reason = "on the host: its input holds values that are not finite"
             work.counts.host += work.strips
-            self._tensors[stage.output] = await asyncio.to_thread(work.whole, self._kernels)
+            output = await asyncio.to_thread(work.whole, self._kernels)
+        if observe is not None:
+            observe(stage.name, output)
+            output = stage.finish.of(output)
+        self._tensors[stage.output] = output
         end = self._clock()
         inference.timeline.host("stage", start, end, stage=stage.name)
-        if self._job.observe is not None:
-            self._job.observe(stage.name, self._tensors[stage.output])
         inference.finish(index, StageRow(stage.name, reason, end - start, work))
 
     async def _convolve(self, index: int, stage: ConvStage, x: AnyArray, start: float) -> None:
         """Compute a stage on the host: the graph's own sizes depend on values, and no strip would fit."""
         self._inference.began(index, stage.name, "conv", 0)
-        self._tensors[stage.output] = await asyncio.to_thread(convolve_whole, stage, x, self._kernels)
+        self._tensors[stage.output] = await asyncio.to_thread(compute_convolution, stage, x, self._kernels)
         reason = f"its input is {_sizes(x.shape)} where {_sizes(stage.input_shape)} was planned"
         self._inference.finish(index, StageRow(stage.name, reason, self._clock() - start, None))
 

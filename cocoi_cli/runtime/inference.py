@@ -87,7 +87,8 @@ class Job:
         verify: Answers beyond those needed that are asked for after the last stage and must agree; 0 for none.
         order: Agents in the order in which they are given shares; those that it does not name follow.
         on_first_strip: Called once per conv stage when its first answer arrives, with its number among conv stages.
-        observe: Called with name and output of every distributed stage.
+        observe: Called with name and result of every distributed stage: raw sums of conv stages, which are then
+            finished at once instead of row by row.
     """
 
     network: Network

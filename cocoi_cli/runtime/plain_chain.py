@@ -34,7 +34,7 @@ class Chain:
     Attributes:
         network: What was run.
         inputs: Of every distributed stage, by its name.
-        results: Of every distributed stage, by its name: float32 `stage.output_shape`.
+        results: Of every distributed stage, by its name: float32 `stage.output_shape`, raw sums of conv stages.
         outputs: Of the network; see `arrays_of`.
         before: By stage index: the tensors from which the network goes on there; empty unless asked for.
     """
@@ -78,7 +78,8 @@ def run_chain(network: Network, kernels: Kernels, tensors: Mapping[str, AnyArray
             alive.update(kernels.run_stage(stage, alive))
         else:
             inputs[stage.name] = alive[stage.input]
-            alive[stage.output] = results[stage.name] = compute_whole(stage, alive[stage.input], kernels)
+            results[stage.name] = compute_whole(stage, alive[stage.input], kernels)
+            alive[stage.output] = stage.finish.of(results[stage.name])
         _drop(network, index, alive)
     return Chain(network, inputs, results, _outputs(network, alive), before)
 
@@ -108,13 +109,14 @@ def disturbed(chain: Chain, kernels: Kernels, start: int, added: Mapping[str, An
             if more is not None and more.shape == result.shape:  # sizes may depend on values
                 with np.errstate(invalid="ignore", over="ignore"):
                     result = result + more
-            alive[stage.output] = results[stage.name] = result
+            results[stage.name] = result
+            alive[stage.output] = stage.finish.of(result)
         _drop(network, index, alive)
     return Chain(network, {}, results, _outputs(network, alive), {})
 
 
 def compute_whole(stage: ConvStage | FusedStage, x: AnyArray, kernels: Kernels) -> AnyArray:
-    """The result of a distributed stage for an input of any size, in float32."""
+    """The result of a distributed stage for an input of any size, in float32; not finished."""
     if isinstance(stage, ConvStage):
         return convolve_whole(stage, x, kernels)
     return compute_segment(stage, x, kernels)

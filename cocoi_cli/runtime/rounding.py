@@ -63,10 +63,10 @@ def own_rounding(
     """Compute one stage alone by its plan, from the answers that decode worst.
 
     Args:
-        stage: What to compute.
+        stage: What to compute; it is not finished.
         plan: How.
         x: Its exact input.
-        y: Its exact result, float32.
+        y: Its exact result, float32, raw sums of a conv stage.
         kernels: What computes.
         thin: Whether a part of the output channels will do.
     """
@@ -209,7 +209,7 @@ def _compute(
 ) -> list[AnyArray]:
     """The stage by its plan, for each type of answers, computed once for all; nothing where the host does it whole."""
     blocks = Blocks()
-    works = [begin_work(stage, replace(plan, reply=reply), x, blocks) for reply in replies]
+    works = [begin_work(stage.bare, replace(plan, reply=reply), x, blocks) for reply in replies]
     work = works[0]
     if not work.is_finite:
         return []

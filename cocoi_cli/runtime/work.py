@@ -1,8 +1,9 @@
-"""The arrays of one conv stage in flight: cut, encoded, answered, decoded, joined.
+"""The arrays of one conv stage in flight: cut, encoded, answered, decoded, joined and finished.
 
 A `StageWork` belongs to one stage of one inference and to one thread, except for
 `convolve`, which only reads. Strips are cut when their first share is wanted, and
-their memory is given up when they are decoded.
+their memory is given up when they are decoded. Answers are kept as raw sums, whatever
+becomes of them in the output: bias and activation are applied while rows are written there.
 """
 
 from __future__ import annotations
@@ -178,7 +179,7 @@ class StageWork:
         result = answers.add(share, answer, scale)
         piece = self.code.piece_of(share)
         if piece is not None:
-            join_piece(self._output, result, self.split, piece, strip, self.plan.axis)
+            self._join_piece(strip, piece, result)
 
     def has(self, strip: int, share: int) -> bool:
         """Whether an answer to this share is no longer wanted: it is here, or the strip is decoded."""
@@ -201,7 +202,7 @@ class StageWork:
                 if not math.isfinite(peak(result)):
                     result = self._piece(kernels, strip, piece)
                     self.counts.host += 1
-                join_piece(self._output, result, self.split, piece, strip, self.plan.axis)
+                self._join_piece(strip, piece, result)
             self.counts.decoded += 1
             self.counts.gain = max(self.counts.gain, decoded.gain)
         self._undecoded.remove(strip)
@@ -219,7 +220,7 @@ class StageWork:
 
     def whole(self, kernels: Kernels) -> AnyArray:
         """The output of the stage computed on the host in one piece, nothing mixed; a thread may run it."""
-        return convolve_whole(self.stage, self._x, kernels)
+        return compute_convolution(self.stage, self._x, kernels)
 
     def convolve(self, kernels: Kernels, strip: int, shares: Sequence[int]) -> list[AnyArray]:
         """Compute shares on the host, in float32; only reads, so a thread may run it."""
@@ -234,6 +235,10 @@ class StageWork:
         if piece is not None:
             return cut_piece(self._x, self.split, strip, piece, self.plan.axis)
         return self.code.encode(cut_strip(self._x, self.split, strip, self.plan.axis), share)
+
+    def _join_piece(self, strip: int, piece: int, sums: NDArray[np.float32]) -> None:
+        """Write a piece of raw sums, which stay as they are, into the output, finished."""
+        join_piece(self._output, sums, self.split, piece, strip, self.plan.axis, self.stage.finish)
 
     def _piece(self, kernels: Kernels, strip: int, piece: int) -> AnyArray:
         """One piece as the host computes it, nothing mixed."""
@@ -273,8 +278,13 @@ class StageWork:
         return float(2.0 ** (math.frexp(highest)[1] - 12))
 
 
+def compute_convolution(stage: ConvStage, x: AnyArray, kernels: Kernels) -> AnyArray:
+    """A conv stage in one piece on the host, whatever the size of `x`, finished; float32."""
+    return stage.finish.of(convolve_whole(stage, x, kernels))
+
+
 def convolve_whole(stage: ConvStage, x: AnyArray, kernels: Kernels) -> AnyArray:
-    """A conv stage in one piece on the host, whatever the size of `x`; float32, no bias."""
+    """The raw sums of a conv stage in one piece on the host, whatever the size of `x`; float32."""
     split = split_rows(stage.spec, FIRST_AXIS, x.shape[FIRST_AXIS], 1, 1)
     (piece,) = cut_strip(x, split, 0, FIRST_AXIS)
     return kernels.convolve(stage.spec, FIRST_AXIS, piece, stage.weight)

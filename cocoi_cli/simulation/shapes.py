@@ -16,7 +16,18 @@ from cocoi_cli.codes.families.hedged import SCHEME as HEDGED
 from cocoi_cli.codes.registry import make_code, traits
 from cocoi_cli.model.geometry import split_rows
 from cocoi_cli.planning.defaults import gain_limit
-from cocoi_cli.planning.loads import FLOAT, MISSING_PASSES, PARITY_PASSES, SOCKET_PASSES, WIDTHS, Slice, spec_of, whole
+from cocoi_cli.planning.loads import (
+    FINISH_PASSES,
+    FLOAT,
+    JOIN_PASSES,
+    MISSING_PASSES,
+    PARITY_PASSES,
+    SOCKET_PASSES,
+    WIDTHS,
+    Slice,
+    spec_of,
+    whole,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +53,7 @@ class Sizes:
         pieces: Pieces that the codeword's input is cut into.
         mixtures: Mixtures of them in a share; more than one where filters are coded too.
         parts: Pieces of the output in an answer; likewise.
+        joining: Passes over a piece of the output until it is in its place, finished.
     """
 
     inputs: int
@@ -52,6 +64,7 @@ class Sizes:
     pieces: int = 1
     mixtures: int = 1
     parts: int = 1
+    joining: float = JOIN_PASSES
 
     @cached_property
     def bytes_out(self) -> int:
@@ -86,8 +99,8 @@ class Sizes:
 
     @cached_property
     def join_pass(self) -> float:
-        """Bytes that the host goes over to put one piece of the output into its place."""
-        return FLOAT * self.outputs / self.parts
+        """Bytes that the host goes over to put one piece of the output into its place, finished."""
+        return self.joining * FLOAT * self.outputs / self.parts
 
     @cached_property
     def cut_pass(self) -> float:
@@ -264,5 +277,6 @@ def _strips(layer: ConvLayer, plan: ConvPlan, code: Code) -> tuple[Sizes, ...]:
             pieces=pieces,
             mixtures=mixtures,
             parts=mixtures * groups,
+            joining=FINISH_PASSES[layer.behind],
         )
     return tuple(found[split.input_length(index), strip.rows] for index, strip in enumerate(split.strips))

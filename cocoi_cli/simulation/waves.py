@@ -1,7 +1,8 @@
 """From a model and its plan to the stages of a simulation, in the order in which the coordinator runs them.
 
 The same rule as `model.stages`: a local stage holds everything that is ready once the shared stages of the
-wave before are done, then come the shared ones that wait for nothing else. No weights are touched.
+wave before are done, then come the shared ones that wait for nothing else; an activation that a convolution
+takes along is part of its stage. No weights are touched.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from cocoi_cli.model.absorbing import activation_behind
 from cocoi_cli.model.graph import node_inputs
+from cocoi_cli.model.network import Behind
 from cocoi_cli.model.segments import segment_between
 from cocoi_cli.model.shapes import known_shape
-from cocoi_cli.planning.loads import AFTER_PASSES, FLOAT, whole
+from cocoi_cli.planning.loads import FLOAT, after_pass, whole
 from cocoi_cli.simulation.shapes import LocalShape, SharedShape, StageShape, conv_shape, segment_shape
 
 if TYPE_CHECKING:
@@ -45,20 +48,20 @@ def stage_shapes(prepared: Prepared, plan: Plan) -> tuple[StageShape, ...]:
 
 
 def chain_shapes(layers: Sequence[ConvLayer], plan: Plan) -> tuple[StageShape, ...]:
-    """The stages of a chain of convolutions, each followed by a bias and an activation on the host.
+    """The stages of a chain of convolutions, with what the host does behind each that is distributed.
 
     Args:
-        layers: In order; what lies between them is not known.
+        layers: In order; what lies between them is not known, beside `ConvLayer.behind`.
         plan: One decision per layer, without segments.
     """
     stages: list[StageShape] = []
     for place, (layer, decided) in enumerate(zip(layers, plan.layers, strict=True)):
-        after = AFTER_PASSES * FLOAT * math.prod(layer.output_shape)
-        if decided.distributed:
-            stages.append(conv_shape(layer, decided, place))
-            stages.append(LocalShape(f"after {layer.name}", (), after))
-        else:
-            stages.append(LocalShape(layer.name, (whole(layer),), after))
+        if not decided.distributed:
+            stages.append(LocalShape(layer.name, (whole(layer),), 0.0))
+            continue
+        stages.append(conv_shape(layer, decided, place))
+        if layer.behind is Behind.HOST:
+            stages.append(LocalShape(f"after {layer.name}", (), after_pass(layer)))
     return tuple(stages)
 
 
@@ -111,15 +114,17 @@ class _Waves:
         layers = {layer.name: layer for layer in prepared.layers}
         self._units: dict[int, SharedShape] = {}  # first node -> what devices compute there
         self._unit_of: dict[int, int] = {}  # node -> first node of its unit
-        for decided in plan.layers:
-            if decided.distributed:
-                shape = conv_shape(layers[decided.layer], decided, self._places[decided.layer])
-                self._add(shape, [prepared.nodes[decided.layer]])
         for chosen in plan.segments:
             segment = segment_between(prepared, chosen.input, chosen.output)
             inside = [layers[name] for name in chosen.layers]
             shape = segment_shape(segment, inside, chosen, min(self._places[name] for name in chosen.layers))
             self._add(shape, sorted(segment.nodes))
+        consumers = prepared.graph.consumers()
+        for decided in plan.layers:
+            if decided.distributed:
+                layer = layers[decided.layer]
+                shape = conv_shape(layer, decided, self._places[layer.name])
+                self._add(shape, self._nodes_of(layer, prepared.nodes[layer.name], consumers))
 
     def stages(self) -> tuple[StageShape, ...]:
         """Local and shared stages in order; local ones that do nothing are left out."""
@@ -151,6 +156,12 @@ class _Waves:
                 stages.append(here)
             stages.extend(self._units[unit] for unit in shared.get(wave, ()))
         return stages
+
+    def _nodes_of(self, layer: ConvLayer, node: int, consumers: Mapping[str, Sequence[int]]) -> list[int]:
+        """The convolution of a distributed layer and the activation that it takes along, unless a segment has that."""
+        result = self._graph.nodes[node].output[0]
+        taken = activation_behind(self._graph, consumers, result) if layer.behind is Behind.JOINED else None
+        return [node] if taken is None or taken[0] in self._unit_of else [node, taken[0]]
 
     def _add(self, shape: SharedShape, nodes: Sequence[int]) -> None:
         self._units[nodes[0]] = shape

@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime as ort
 
 from cocoi_cli.model.cutting import cut_strip, join_piece
+from cocoi_cli.model.finish import Finish
 from cocoi_cli.model.geometry import Split, split_rows
 from cocoi_cli.model.network import ConvStage, FusedStage, LocalStage, Network
 from cocoi_cli.model.onnxruntime_session import open_session
@@ -31,15 +32,16 @@ def run_network(
         elif isinstance(stage, FusedStage):
             tensors[stage.output] = run_fused(stage, tensors[stage.input])
         else:
-            tensors[stage.output] = run_conv(stage, tensors[stage.input], pieces=pieces, strips=strips, axis=axis)
+            sums = conv_sums(stage, tensors[stage.input], pieces=pieces, strips=strips, axis=axis)
+            tensors[stage.output] = finished(sums, stage.finish)
         for name in [name for name, last in network.last_use.items() if last == index]:
             del tensors[name]
     assert set(tensors) - set(inputs) <= outputs, "a tensor outlives its last reader"
     return {name: tensors[name] for name in outputs}
 
 
-def run_conv(stage: ConvStage, x: np.ndarray, *, pieces: int, strips: int, axis: int) -> np.ndarray:
-    """A conv stage through the agents' program."""
+def conv_sums(stage: ConvStage, x: np.ndarray, *, pieces: int, strips: int, axis: int) -> np.ndarray:
+    """The raw sums of a conv stage through the agents' program."""
     assert x.shape == stage.input_shape
     split = split_rows(stage.spec, axis, x.shape[axis], pieces, 1)
     split = split_rows(stage.spec, axis, x.shape[axis], pieces, min(strips, split.piece_rows))
@@ -54,6 +56,18 @@ def run_conv(stage: ConvStage, x: np.ndarray, *, pieces: int, strips: int, axis:
             for piece in cut_strip(x, split, strip, axis)
         ]
         join_strip(out, results, split, strip, axis)
+    return out
+
+
+def finished(sums: np.ndarray, finish: Finish) -> np.ndarray:
+    """The slow twin of `Finish`: one channel after the other, one rule after the other."""
+    out = np.array(sums)
+    for channel in range(out.shape[1]) if finish.bias is not None else ():
+        out[:, channel] = out[:, channel] + finish.bias[channel]
+    if finish.activation is not None:
+        out = np.where(out < 0, out * np.float32(finish.activation.slope), out)
+        out = np.where(out < finish.activation.lowest, np.float32(finish.activation.lowest), out)
+        out = np.where(out > finish.activation.highest, np.float32(finish.activation.highest), out)
     return out
 
 

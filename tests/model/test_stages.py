@@ -9,7 +9,8 @@ from onnx import TensorProto, helper
 
 from cocoi_cli.errors import ModelError, UsageError
 from cocoi_cli.model.convolution import BadAttributeError, read_spec
-from cocoi_cli.model.network import ConvSpec, ConvStage, LocalStage
+from cocoi_cli.model.finish import RAW, Activation
+from cocoi_cli.model.network import Behind, ConvSpec, ConvStage, LocalStage
 from cocoi_cli.model.onnxruntime_session import open_session
 from cocoi_cli.model.stages import UntypedTensorError, cut
 from tests.model.graphs import (
@@ -46,7 +47,7 @@ def test_attributes_that_do_not_fit_are_named(tmp_path, attributes):
         prepare(tmp_path, proto, random_arrays(proto))
 
 
-def test_a_chain_alternates(tmp_path):
+def test_a_chain_is_one_convolution_after_the_other(tmp_path):
     nodes = [
         node("Conv", ["x", "w", "b"], ["c"], name="first"),
         node("Relu", ["c"], ["r"]),
@@ -54,13 +55,17 @@ def test_a_chain_alternates(tmp_path):
         node("Sigmoid", ["d"], ["y"]),
     ]
     network = assert_cut_agrees(tmp_path, make(nodes, X, ["y"], {"w": W, "b": B}))
-    assert [stage.name for stage in network.stages] == ["first", "local 1", "second", "local 2"]
-    assert kinds(network) == ["conv", 2, "conv", 1]
-    assert network.last_use == {"x": 0, "c_sum": 1, "r": 2, "d": 3}
-    first = network.stages[0]
-    assert (first.input, first.output, first.dtype) == ("x", "c_sum", "float32")
+    assert [stage.name for stage in network.stages] == ["first", "second", "local 1"]
+    assert kinds(network) == ["conv", "conv", 1]
+    assert network.last_use == {"x": 0, "r": 1, "d": 2}
+    first, second, _ = network.stages
+    assert (first.input, first.output, first.dtype) == ("x", "r", "float32")
     assert first.weight.flags.c_contiguous
     assert np.array_equal(first.weight, W)
+    assert np.array_equal(first.finish.bias, B)
+    assert first.finish.activation == Activation(lowest=0.0)
+    assert second.finish is RAW
+    assert first.bare.finish is RAW
 
 
 def test_layers_are_described_at_the_sizes_of_the_run(tmp_path):
@@ -86,8 +91,9 @@ def test_residual_additions(tmp_path):
         node("Relu", ["s"], ["y"]),
     ]
     network = assert_cut_agrees(tmp_path, make(nodes, X, ["y"], {"w": W, "b": B}))
-    assert kinds(network) == [1, "conv", 2, "conv", 2]
-    assert network.last_use["a"] == 4
+    assert kinds(network) == [1, "conv", "conv", 2]
+    assert network.last_use["a"] == 3
+    assert [layer.behind for layer in network.layers] == [Behind.JOINED, Behind.HOST]
 
 
 def test_branches_run_in_one_wave_and_join(tmp_path):
@@ -100,7 +106,8 @@ def test_branches_run_in_one_wave_and_join(tmp_path):
     ]
     constants = {"w": W, "v": weights(3, 3, 5, 2), "b": B, "u": weights(2, 3, 1, 1)}
     network = assert_cut_agrees(tmp_path, make(nodes, X, ["y"], constants))
-    assert kinds(network) == [1, "conv", "conv", "conv", 2]
+    assert kinds(network) == [1, "conv", "conv", "conv", 1]
+    assert [layer.behind for layer in network.layers] == [Behind.NOTHING] * 3
 
 
 def test_several_inputs_and_outputs(tmp_path):
@@ -125,7 +132,7 @@ def test_a_convolution_straight_to_an_output_keeps_its_name(tmp_path):
 def test_convolution_after_convolution(tmp_path):
     nodes = [node("Conv", ["x", "w"], ["c"]), node("Conv", ["c", "w"], ["d"]), node("Conv", ["d", "w", "b"], ["y"])]
     network = assert_cut_agrees(tmp_path, make(nodes, X, ["y"], {"w": W, "b": B}))
-    assert kinds(network) == ["conv", "conv", "conv", 1]
+    assert kinds(network) == ["conv", "conv", "conv"]
 
 
 def test_a_result_that_is_used_twice(tmp_path):
@@ -136,7 +143,9 @@ def test_a_result_that_is_used_twice(tmp_path):
         node("Mul", ["r", "d"], ["y"]),
     ]
     network = assert_cut_agrees(tmp_path, make(nodes, X, ["y"], {"w": W, "b": B}))
-    assert kinds(network) == ["conv", 2, "conv", 1]
+    assert kinds(network) == ["conv", 1, "conv", 1]
+    assert network.stages[0].output == "c"
+    assert network.stages[0].finish.activation is None
 
 
 def test_inputs_and_constants_that_are_outputs(tmp_path):
@@ -150,7 +159,7 @@ def test_initialisers_listed_as_inputs(tmp_path, opset):
     nodes = [node("Conv", ["x", "w", "b"], ["c"]), node("Mul", ["c", "k"], ["y"])]
     constants = {"w": W, "b": B, "k": np.float32([2])}
     network = assert_cut_agrees(tmp_path, make(nodes, X, ["y"], constants, opset=opset, ir_version=3, listed=True))
-    assert network.stages[-1].inputs == ("c_sum",)
+    assert network.stages[-1].inputs == ("c",)
 
 
 def test_what_constants_make_joins_its_first_reader(tmp_path):
@@ -322,18 +331,19 @@ def test_stages_are_valid_models_with_only_what_they_need(tmp_path):
     for model in (first, last):
         onnx.checker.check_model(model)
     assert {item.name for item in first.graph.initializer} == {"m"}
-    assert {item.name for item in last.graph.initializer} == {"b_column", "k"}
+    assert {item.name for item in last.graph.initializer} == {"k"}
 
 
 def test_names_stay_unique(tmp_path):
     nodes = [
+        node("ReduceMean", ["x"], ["m"], axes=[0, 2, 3], keepdims=0),
         node("Conv", ["x", "w"], ["c"], name="d", **SAME),
         node("Conv", ["c", "w"], ["d"], **SAME),
-        node("Conv", ["d", "w", "b"], ["e"], **SAME),
+        node("Conv", ["d", "w", "m"], ["e"], **SAME),
         node("Relu", ["e"], ["e_sum"]),
-        node("Conv", ["e_sum", "w"], ["y"], name="e", **SAME),
+        node("Conv", ["e_sum", "w", "m_column"], ["y"], name="e", **SAME),
     ]
-    network = assert_cut_agrees(tmp_path, make(nodes, X, ["y"], {"w": W, "b": B, "b_column": B}))
+    network = assert_cut_agrees(tmp_path, make(nodes, X, ["y"], {"w": W, "m_column": B}))
     assert [layer.name for layer in network.layers] == ["d", "d_2", "e", "e_2"]
 
 

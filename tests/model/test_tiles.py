@@ -235,8 +235,8 @@ def test_a_segment_between_two_distributed_convolutions(tmp_path):
     proto = make(nodes, X, ["y"], {"w": W, "bias": np.float32([1, -1, 2, 0])})
     prepared = prepare(tmp_path, proto, random_arrays(proto))
     network = cut(prepared, ["first", "third"], fused(prepared, ("a", "c")))
-    assert kinds(network) == ["conv", "local", "fused", "conv", "local"]
-    assert network.last_use == {"x": 0, "a_sum": 1, "a": 2, "c": 3, "y_sum": 4}
+    assert kinds(network) == ["conv", "fused", "conv"]
+    assert network.last_use == {"x": 0, "a": 1, "c": 2}
     assert_network_agrees(prepared, network, inputs_of(prepared))
 
 

@@ -85,7 +85,7 @@ def test_the_planner_is_asked_once_while_nothing_changes(decide, made) -> None:
 
 
 def needed(plan) -> int:
-    return max((layer.k - layer.host for layer in plan.layers if layer.distributed), default=1)
+    return max([1, *(layer.k - layer.host for layer in plan.layers if layer.distributed)])
 
 
 def test_a_plan_is_kept_while_one_more_than_it_needs_live(decide, made) -> None:

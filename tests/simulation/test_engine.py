@@ -10,6 +10,7 @@ import pytest
 from cocoi_cli.planning.defaults import default_plan
 from cocoi_cli.planning.distributions import ShiftExponential
 from cocoi_cli.planning.fleet_model import DeviceModel, FleetModel, HostModel, Phase
+from cocoi_cli.planning.loads import FINISH_PASSES
 from cocoi_cli.planning.order_statistics import kth_arrival
 from cocoi_cli.planning.plan import ConvPlan, Plan
 from cocoi_cli.runtime import host_share
@@ -68,8 +69,8 @@ def test_the_hosts_part_of_one_share_is_added():
     free = simulate(plan, stages, without_host_cost(), inferences=1).mean_s
     paid = FleetModel(fleet(1).devices, host(passes=2e9, task_s=0.004))
     out, back = 64 * 58 * 56 * 4, 64 * 56 * 56 * 4
-    # Cut, and twice over what is sent; twice over what is received, and joined; float32 is not cast.
-    passes = out + 2 * out + 2 * back + back
+    # Cut, and twice over what is sent; twice over what is received, and joined with a bias; float32 is not cast.
+    passes = out + 2 * out + 2 * back + FINISH_PASSES[LAYER.behind] * back
     found = simulate(plan, stages, paid, inferences=1)
     assert found.mean_s == pytest.approx(free + 0.004 + passes / 2e9)
     assert found.host_s == pytest.approx(0.004 + passes / 2e9)

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cocoi_cli.codes.registry import make_code, schemes
 from cocoi_cli.model.layers import find_layers
-from cocoi_cli.model.network import ConvStage
-from cocoi_cli.model.segments import find_segments
+from cocoi_cli.model.network import Behind, ConvStage
+from cocoi_cli.model.segments import find_segments, segment_between
 from cocoi_cli.model.shapes import resolve_input_shapes
 from cocoi_cli.model.stages import cut
 from cocoi_cli.planning.defaults import default_plan, gain_limit
+from cocoi_cli.planning.loads import FINISH_PASSES
 from cocoi_cli.planning.plan import ConvPlan, Plan, SegmentPlan
 from cocoi_cli.runtime.blocks import Blocks
 from cocoi_cli.runtime.working import begin_work
@@ -84,12 +86,42 @@ def test_stages_are_those_that_the_coordinator_runs(prepared):
             for layer in prepared.layers
         )  # fmt: skip
         plan = Plan("coded", 4, 3, "f16", layers)
-        real = [stage.name for stage in cut(prepared, plan.distributed).stages if isinstance(stage, ConvStage)]
+        real = cut(prepared, plan.distributed).stages
         shapes = stage_shapes(prepared, plan)
-        assert [shape.name for shape in shapes if isinstance(shape, SharedShape)] == real
+        words = [shape.name if isinstance(shape, SharedShape) else "local" for shape in shapes]
+        assert words == [stage.name if isinstance(stage, ConvStage) else "local" for stage in real]
         inside = [shape for shape in shapes if isinstance(shape, LocalShape)]
         wanted = sum(layer.macs for layer in prepared.layers if layer.name not in chosen)
         assert sum(part.macs for shape in inside for part in shape.slices) == wanted
+
+
+def test_an_activation_is_paid_for_where_it_is_computed(prepared):
+    """conv1 takes its ReLU along; the addition and the ReLU behind conv2 are the host's."""
+    layers = tuple(ConvPlan(layer.name, "coded", 4, 3, 2, 1, "f16", "") for layer in prepared.layers)
+    shapes = stage_shapes(prepared, Plan("coded", 4, 3, "f16", layers))
+    joining = [sizes.joining for shape in shapes if isinstance(shape, SharedShape) for sizes in shape.strips[:1]]
+    assert joining == [FINISH_PASSES[behind] for behind in (Behind.JOINED, Behind.HOST, Behind.NOTHING)]
+    local = [shape.passes for shape in shapes if isinstance(shape, LocalShape)]
+    assert local == [4 * 2 * 8 * 40 * 40, 4 * 5 * 20 * 20]
+
+
+def test_a_chain_has_a_pass_only_behind_what_cannot_take_it_along():
+    layers = [replace(conv(f"conv{at}", 8, 8, 56), behind=behind) for at, behind in enumerate(Behind)]
+    plan = default_plan(layers, agents=5, scheme="coded", n=None, k=None, transport="f16")
+    found = [(shape.name, getattr(shape, "passes", None)) for shape in chain_shapes(layers, plan)]
+    assert found == [("conv0", None), ("conv1", None), ("conv2", None), ("after conv2", 2 * 4 * 8 * 56 * 56)]
+
+
+def test_an_activation_inside_a_segment_is_not_taken_along(prepared):
+    segment = segment_between(prepared, "c1", "r2")
+    fused = SegmentPlan(segment.name, segment.layers, segment.input, segment.output, 5, 4, "f16", "")
+    layers = tuple(
+        ConvPlan(layer.name, "fused", 0, 0, 0, 0, "f16", "", segment=segment.name) if layer.name in segment.layers
+        else ConvPlan(layer.name, "coded", 4, 3, 2, 1, "f16", "")
+        for layer in prepared.layers
+    )  # fmt: skip
+    shapes = stage_shapes(prepared, Plan("auto", 4, 3, "f16", layers, (fused,)))
+    assert [shape.name for shape in shapes if isinstance(shape, SharedShape)] == ["conv1", "conv2", "conv3"]
 
 
 def test_the_whole_model_has_every_convolution_and_passes_for_the_rest(prepared):

@@ -11,7 +11,7 @@ from cocoi_cli.model.network import LoadedModel, LocalStage
 from cocoi_cli.model.onnxruntime_session import open_session
 from cocoi_cli.model.shapes import resolve_input_shapes
 from cocoi_cli.model.stages import cut
-from tests.model.reference_run import run_conv
+from tests.model.reference_run import conv_sums, finished
 
 
 class Reference:
@@ -38,7 +38,8 @@ class Reference:
                     zip(stage.outputs, open_session(stage.model).run(list(stage.outputs), needed), strict=True)
                 )
             else:
-                alive[stage.output] = run_conv(stage, alive[stage.input], pieces=1, strips=1, axis=2)
-                yield stage.name, alive[stage.output]
+                sums = conv_sums(stage, alive[stage.input], pieces=1, strips=1, axis=2)
+                yield stage.name, sums
+                alive[stage.output] = finished(sums, stage.finish)
             for name in [name for name, last in network.last_use.items() if last == index]:
                 del alive[name]
