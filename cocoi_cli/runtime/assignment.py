@@ -116,7 +116,7 @@ class Assignment:
         wait, pace = 0.0, self._agents.pace.of(agent)
         for (codeword, _), sent in self._agents.held[agent].items():
             state = self._words.get(codeword)
-            age = (self._now - sent) / state.group.typical_s if state is not None else 0.0
+            age = state.group.answering_times(self._now - sent) if state is not None else 0.0
             if state is None or age > LATE.factor:
                 return math.inf
             wait += max(pace - age, 0.0)

@@ -61,6 +61,13 @@ class Group:
         self.typical_s, self.hopeless_s = typical, HOPELESS.limit(typical)
         self.late_s = self.hopeless_s if self.patient else LATE.limit(typical)
 
+    def answering_times(self, seconds: float) -> float:
+        """How many median answering times that is: 0 while there is none.
+
+        A coarse clock may see answers take no time; then what `LATE` waits at least counts as its factor of them.
+        """
+        return seconds / (self.typical_s or LATE.shortest_s / LATE.factor)
+
 
 @dataclass(slots=True)
 class Open:

@@ -554,3 +554,13 @@ def test_a_slow_agent_is_left_out_once_it_is_known_and_comes_back_when_it_is_qui
         now = math.ceil(end) + 20.0
     assert session._agents.pace.of("a3") < 1.8
     assert walls[-1] == pytest.approx(2.0)
+
+
+def test_a_slow_agent_is_left_out_until_others_are_late_though_the_clock_saw_answers_take_no_time() -> None:
+    session = Session(AGENTS[:3])
+    held = {agent: (codeword, share) for agent, codeword, share in sent(session.handle(stage(AnyK(3, 3), 2), 5.0))}
+    session._agents.pace.overdue("a2", 4.0)
+    assert set(shares_of(session.handle(StripArrived("a0", *held["a0"]), 5.0))) == {"a0"}
+    assert session._open[held["a0"][0]].group.typical_s == 0.0
+    assert sent(session.handle(StripArrived("a2", *held["a2"]), 5.0)) == []  # two shares are left, and two others
+    assert set(shares_of(session.handle(TimePassed(), 5.02))) == {"a2"}  # which are late now
