@@ -38,7 +38,7 @@ class Agents:
         self.held: dict[str, dict[tuple[int, int], float]] = {agent: {} for agent in agents}
         self.pace = Pace()
         self._free_since: dict[str, float] = {}  # agent -> when it last answered
-        self._unwanted: dict[tuple[str, int, int], float] = {}  # shares held in vain -> the usual time for them
+        self._unwanted: dict[tuple[str, int, int], float] = {}  # shares held in vain -> the stage's `typical_s`
 
     def join(self, agent: str) -> None:
         """An agent is there that was not, or was lost before; nothing is known of it."""
@@ -83,8 +83,8 @@ class Agents:
         self._unwanted.pop((agent, codeword, share), None)
 
     def learn(self, agent: str, seconds: float, typical_s: float) -> None:
-        """An answer took so long where `typical_s` is usual; 0 where nobody knows."""
-        if typical_s > 0:
+        """An answer took so long where `typical_s` is usual; 0 or infinite where nobody knows."""
+        if 0 < typical_s < math.inf:
             self.pace.answered(agent, seconds / typical_s)
 
     def hold_in_vain(self, agent: str, codeword: int, share: int, typical_s: float, now: float) -> None:

@@ -564,3 +564,20 @@ def test_a_slow_agent_is_left_out_until_others_are_late_though_the_clock_saw_ans
     assert session._open[held["a0"][0]].group.typical_s == 0.0
     assert sent(session.handle(StripArrived("a2", *held["a2"]), 5.0)) == []  # two shares are left, and two others
     assert set(shares_of(session.handle(TimePassed(), 5.02))) == {"a2"}  # which are late now
+
+
+def test_a_late_answer_to_what_was_given_up_before_anybody_had_answered_teaches_nothing() -> None:
+    session = Session(AGENTS[:2])
+    session.handle(stage(AnyK(2, 2), 1), 0.0)
+    session.handle(RequestCancelled(1), 1.0)
+    session.handle(StripArrived("a0", 0, 0), 60.0)
+    assert session._agents.pace.of("a0") == 1.0
+
+
+def test_a_late_answer_teaches_by_the_time_that_was_usual_when_its_share_was_given_up() -> None:
+    session = Session(AGENTS[:2])
+    session.handle(stage(AnyK(2, 2), 1), 0.0)
+    session.handle(StripArrived("a1", 0, 1), 1.0)
+    session.handle(RequestCancelled(1), 1.0)
+    session.handle(StripArrived("a0", 0, 0), 11.0)
+    assert session._agents.pace.of("a0") == pytest.approx(1.0 + 0.3 * (11.0 - 1.0))
