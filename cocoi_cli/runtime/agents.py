@@ -41,7 +41,7 @@ class Agents:
         self._unwanted: dict[tuple[str, int, int], float] = {}  # shares held in vain -> the stage's `typical_s`
 
     def join(self, agent: str) -> None:
-        """An agent is there that was not, or was lost before; nothing is known of it."""
+        """An agent is there that was not, or was `lose`d before; nothing is known of it."""
         if agent not in self.order:
             self.order = (*self.order, agent)
         self.living.add(agent)

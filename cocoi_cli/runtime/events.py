@@ -83,7 +83,7 @@ class AgentLost:
 
 @dataclass(frozen=True, slots=True)
 class AgentJoined:
-    """An agent is there that was not, or was lost before; it holds nothing and can take shares."""
+    """An agent is there that was not, or was lost before, be it unnoticed; it holds nothing and can take shares."""
 
     agent: str
 

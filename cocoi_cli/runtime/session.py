@@ -111,6 +111,7 @@ class Session:
             case AgentLost():
                 self._lost(event.agent)
             case AgentJoined():
+                self._lost(event.agent)  # what it held before, if it was never told to be lost, does not come any more
                 self._agents.join(event.agent)
             case AgentOccupied():
                 self._agents.occupy(event.agent, now)

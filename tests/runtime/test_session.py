@@ -581,3 +581,24 @@ def test_a_late_answer_teaches_by_the_time_that_was_usual_when_its_share_was_giv
     session.handle(RequestCancelled(1), 1.0)
     session.handle(StripArrived("a0", 0, 0), 11.0)
     assert session._agents.pace.of("a0") == pytest.approx(1.0 + 0.3 * (11.0 - 1.0))
+
+
+def test_an_agent_that_joins_though_nobody_saw_it_go_is_given_anew_what_it_held() -> None:
+    session = Session(AGENTS[:3])
+    session.handle(stage(AnyK(3, 3), 1), 0.0)
+    session.handle(StripArrived("a1", 0, 1), 0.1)
+    assert sent(session.handle(AgentJoined("a0"), 0.12)) == [("a0", 0, 0)]
+    assert_invariants(session)
+    session.handle(StripArrived("a2", 0, 2), 0.13)
+    assert StageDone(1) in session.handle(StripArrived("a0", 0, 0), 0.14)
+
+
+def test_an_agent_that_joins_though_nobody_saw_it_go_is_told_to_drop_nothing_of_before() -> None:
+    session = Session(AGENTS[:2])
+    session.handle(stage(AnyK(2, 2), 1), 0.0)
+    session.handle(AgentOccupied("a0"), 0.1)
+    session.handle(DeadlinePassed(1), 0.2)  # nobody gets anything more
+    session.handle(AgentJoined("a0"), 0.3)
+    assert_invariants(session)
+    assert session.handle(RequestCancelled(1), 0.4) == [CancelWork("a1", 0, 1)]
+    assert set(shares_of(session.handle(stage(AnyK(2, 1), 1, group=2, first=1), 0.5))) == {"a0"}
