@@ -211,10 +211,10 @@ class Engine:
             found, liar = verification, verification.liar
             options = replace(options, kill=0)
             if liar is None:
-                text = f"answers contradict each other in {found.inconsistent} strips; the host computes alone"
+                text = f"answers contradict each other in {found.counted(found.inconsistent)}; the host computes alone"
                 plan, options = plan.all_local("agents contradict each other"), replace(options, verify=0)
             else:
-                cause = f"its answers contradict those of the others in {found.suspects[liar]} strips"
+                cause = f"its answers contradict those of the others in {found.counted(found.suspects[liar])}"
                 self._coordinator.distrust(liar, cause)
                 liars.append(liar)
                 text = f"{liar} is not used any more: {cause}; what it had a part in is computed again"

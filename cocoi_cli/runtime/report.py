@@ -133,6 +133,11 @@ class Trace:
     clock_uncertainty_s: Mapping[str, float]
 
 
+def cut_word(kind: str, scheme: str) -> str:
+    """What a stage of this kind and scheme is cut into: `tile` where each is whole in itself, else `strip`."""
+    return "tile" if kind == "fused" or scheme == "hedged" else "strip"
+
+
 @dataclass(frozen=True, slots=True)
 class Verification:
     """What came of checking one inference.
@@ -144,6 +149,7 @@ class Verification:
         suspects: Agent to the number of codewords in which it stands against the others.
         seconds: That it took, after the answer.
         distrusted: Agents that stood against the others when the inference was run before this; it was run without.
+        cuts: What those codewords are of the stages that were looked at: `strip`, `tile`, or both words.
     """
 
     codewords: int
@@ -152,6 +158,12 @@ class Verification:
     suspects: Mapping[str, int]
     seconds: float
     distrusted: tuple[str, ...] = ()
+    cuts: tuple[str, ...] = ("strip",)
+
+    def counted(self, count: int) -> str:
+        """So many codewords by the words for them: `9 strips`, `1 tile`, `3 strips or tiles`."""
+        words = " or ".join(word if count == 1 else f"{word}s" for word in self.cuts)
+        return f"{count} {words}"
 
     @property
     def passed(self) -> bool:

@@ -20,7 +20,7 @@ from cocoi_cli.codes.syndrome import check
 from cocoi_cli.runtime.driving import ActiveStage
 from cocoi_cli.runtime.events import Codeword
 from cocoi_cli.runtime.host_share import HOST
-from cocoi_cli.runtime.report import Verification
+from cocoi_cli.runtime.report import Verification, cut_word
 from cocoi_cli.runtime.spares import spare_code, witnesses
 from cocoi_cli.runtime.works import Counts
 
@@ -91,6 +91,7 @@ def _verdict(checks: Sequence[Checking], seconds: float) -> Verification:
         inconsistent=sum(checking.inconsistent for checking in checks),
         suspects=dict(sum((checking.suspects for checking in checks), Counter[str]())),
         seconds=seconds,
+        cuts=tuple(sorted({checking.cut for checking in checks})) or ("strip",),
     )
 
 
@@ -106,6 +107,7 @@ class Checking:
         """
         self._work, self._evidence = work, evidence
         self.name, self.strips = work.name, work.strips
+        self.cut = cut_word(work.kind, work.scheme)
         self._magnitude = work.magnitude  # a pass over the whole input
         self.counts = Counts()  # of its own: the table of stages is about the answer
         self.checked = self.inconsistent = 0

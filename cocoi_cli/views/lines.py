@@ -65,12 +65,12 @@ def check(report: CheckReport) -> str:
 
 def verification(found: Verification) -> str:
     """Whether the answers of agents agree with each other, as far as there were spare ones."""
-    strips = found.codewords + found.unchecked
+    every = found.codewords + found.unchecked
     if not found.codewords:
-        return f"verification: nothing could be checked, {plural(strips, 'strip')} had no spare answer"
-    text = f"the answers to {plural(found.codewords, 'strip')} agree"
+        return f"verification: nothing could be checked, {found.counted(every)} had no spare answer"
+    text = f"the answers to {found.counted(found.codewords)} agree"
     if found.inconsistent:
-        text = f"the answers to {found.inconsistent} of {plural(found.codewords, 'strip')} contradict each other"
+        text = f"the answers to {found.inconsistent} of {found.counted(found.codewords)} contradict each other"
     rest = f"; {found.unchecked} had no spare answer" if found.unchecked else ""
     return f"verification: {text}{rest}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from cocoi_cli.planning.plan import AUTO, LOCAL
+from cocoi_cli.runtime.report import cut_word
 from cocoi_cli.views.lines import plural, seconds
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class PlainProgress(SilentProgress):
     def stage_done(self, index: int, report: StageReport) -> None:
         """A stage ended; local ones pass without a word."""
         if self._each_stage and report.kind != "local":
-            cut = "tile" if report.k == 1 else "strip"
+            cut = cut_word(report.kind, report.scheme)
             text = f"{report.name}: {plural(report.strips, cut)} in {seconds(report.wall_s)}"
             self._write(f"stage {index + 1} of {self._stages}: {text}")
 

@@ -119,7 +119,7 @@ def test_agents_that_agree_are_told_and_documented(cocoi, fleet, signs, picture)
     document = cocoi("infer", picture(), "-m", signs, "--verify", "--json").document
     assert document["verification"] == {
         "passed": True, "codewords": 9, "unchecked": 0, "inconsistent": 0, "suspects": {}, "seconds": 0.004,
-        "distrusted": [],
+        "distrusted": [], "cuts": ["strip"],
     }  # fmt: skip
     assert "verification" not in cocoi("infer", picture(), "-m", signs, "--json").document
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -126,6 +127,7 @@ def test_an_honest_fleet_passes(model, reference, scheme, transport) -> None:
     assert found is not None
     assert (found.passed, found.liar, found.unchecked, found.codewords) == (True, None, 0, strips(outcome))
     assert difference(outcome.outputs["logits"], reference) <= TOLERANCE[transport]
+    assert found.cuts == (("tile",) if scheme == "hedged" else ("strip",))
     assert outcome.warnings == ()
 
 
@@ -290,6 +292,13 @@ def test_the_liar_is_left_out_and_the_answer_computed_again(model, reference) ->
     assert row.reason.startswith("its answers contradict those of the others")
     assert (second.verification.passed, second.verification.distrusted) == (True, ())
     assert not any("a2" in text for text in second.warnings)
+
+
+def test_a_liar_among_tiles_contradicts_in_tiles(model, reference) -> None:
+    (report,) = infer(model, 4, [replace(CHECKED, scheme="hedged")], lying("a2"))
+    assert right(report, reference)
+    (text,) = (text for text in report.warnings if text.startswith("a2 is not used any more"))
+    assert re.search(r"those of the others in \d+ tiles?;", text)
 
 
 def test_two_liars_are_found_one_after_the_other_or_the_host_computes_alone(model, reference) -> None:

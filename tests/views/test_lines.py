@@ -83,6 +83,13 @@ def test_the_check_line(top1, end):
         (Verification(0, 9, 0, {}, 0.1), "nothing could be checked, 9 strips had no spare answer"),
         (Verification(0, 0, 0, {}, 0.1), "nothing could be checked, 0 strips had no spare answer"),
         (Verification(9, 0, 3, {}, 0.1), "the answers to 3 of 9 strips contradict each other"),
+        (Verification(9, 0, 3, {}, 0.1, cuts=("tile",)), "the answers to 3 of 9 tiles contradict each other"),
+        (Verification(1, 0, 0, {}, 0.1, cuts=("tile",)), "the answers to 1 tile agree"),
+        (
+            Verification(8, 1, 0, {}, 0.1, cuts=("strip", "tile")),
+            "the answers to 8 strips or tiles agree; 1 had no spare answer",
+        ),
+        (Verification(0, 4, 0, {}, 0.1, cuts=("tile",)), "nothing could be checked, 4 tiles had no spare answer"),
     ],
 )
 def test_the_verification_line(found, text):

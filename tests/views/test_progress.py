@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -36,6 +37,18 @@ def test_plain_lines():
         "stage 2 of 2: conv1: 1 strip in 100 ms",
     ]
     assert (progress.plan, progress.warnings) == (PLAN, ["agent-3 was lost"])
+
+
+def test_only_a_stage_that_is_cut_into_tiles_counts_tiles():
+    lines = []
+    with PlainProgress(lines.append) as progress:
+        for each in (
+            replace(CONV, k=1),
+            replace(CONV, k=1, kind="fused"),
+            replace(CONV, k=1, scheme="hedged", strips=4),
+        ):
+            progress.stage_done(0, each)
+    assert [line.split(": ")[-1] for line in lines] == ["1 strip in 100 ms", "1 tile in 100 ms", "4 tiles in 100 ms"]
 
 
 def test_plain_lines_without_stages():
