@@ -6,13 +6,15 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
 from rich.text import Text
 
+from cocoi_cli.views.folding_table import FoldingTable
 from cocoi_cli.views.lines import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from rich.table import Table
 
     from cocoi_cli.runtime.inquiry import Condition
 
@@ -87,7 +89,7 @@ class FleetStatus:
 
 def status_table(status: FleetStatus) -> Table:
     """One row per device."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table = FoldingTable(gap=1)
     table.add_column("device", overflow="ellipsis", max_width=20)
     table.add_column("state", no_wrap=True)
     table.add_column("version", no_wrap=True)

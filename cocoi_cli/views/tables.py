@@ -1,19 +1,23 @@
-"""Tables of an inference: what each stage and each agent did. They fit 80 columns; what is long is wrapped."""
+"""Tables of an inference: what each stage and each agent did.
+
+They fit 80 columns; what is long is wrapped. On a narrower screen some columns come below the others (`folding_table`).
+"""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
 
-from rich.table import Table
 from rich.text import Text
 
+from cocoi_cli.views.folding_table import FoldingTable
 from cocoi_cli.views.lines import plural, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import JustifyMethod
+    from rich.table import Table
 
     from cocoi_cli.runtime.report import AgentReport, StageReport
 
@@ -92,8 +96,8 @@ def agents_table(agents: Sequence[AgentReport]) -> Table:
 
 
 def plain_table() -> Table:
-    """A table without lines, which survives being copied into a report."""
-    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    """A table without lines, which survives being copied into a report; too wide for the screen, it is folded."""
+    return FoldingTable(gap=_GAP)
 
 
 def _distributed(stage: StageReport) -> tuple[str, ...]:
