@@ -27,6 +27,7 @@ from cocoi_cli.runtime.link import LinkError
 from cocoi_cli.runtime.options import BadOptionError
 from cocoi_cli.views.agent_speeds import agent_document, agent_outcome, agents_table
 from cocoi_cli.views.device_progress import device_progress
+from cocoi_cli.views.fits import fit_remarks
 from cocoi_cli.views.json_form import json_text
 from cocoi_cli.views.profile import devices_table, outcome, profile_document, remarks, speeds_table
 
@@ -109,6 +110,8 @@ def _through_agents(
         return status_of(results)
     if measured:
         console.print_result(agents_table(measured))
+        for text in (text for name, each in measured.items() for text in fit_remarks(name, each)):
+            console.note(text)
     status = report_failures(console, results)
     if measured:
         console.note(f"written: {path}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from cocoi_cli.planning.profile import quantile, quantiles
+from cocoi_cli.views.fits import fits_document
 from cocoi_cli.views.tables import plain_table
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def agent_document(profile: DeviceProfile) -> dict[str, Any]:
             "convolutions": len(compute.convolutions),
             "share_s": None if compute.tasks is None else compute.tasks.mean_s,
         },
+        "fits": fits_document(profile),
     }
 
 

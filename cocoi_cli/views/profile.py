@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from cocoi_cli.planning.profile import quantile, quantiles
+from cocoi_cli.views.fits import fit_remarks, fits_document
 from cocoi_cli.views.lines import plural, seconds, size
 from cocoi_cli.views.tables import plain_table
 
@@ -80,6 +81,7 @@ def remarks(measured: Mapping[str, Profiled]) -> list[str]:
     for name, each in measured.items():
         if not each.profile.valid:
             found.append(f"{name}: not its usual speed ({'; '.join(each.profile.reasons)}); marked as invalid")
+        found += fit_remarks(name, each.profile)
         found += [f"{name}: {gap}" for gap in each.gaps]
         skipped = each.profile.compute.skipped if each.profile.compute else 0
         if skipped:
@@ -112,6 +114,7 @@ def profile_document(each: Profiled, advice: Callable[[str, Mapping[str, object]
             "down_bytes_per_s": quantiles(link.rates("down")),
         },
         "compute": None if compute is None else _compute_document(compute),
+        "fits": fits_document(profile),
         "findings": findings_document(each.findings, advice),
         "gaps": each.gaps,
     }
