@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from cocoi_cli.commands.simulate_fleet import GFLOPS, MBIT, MOST_DEVICES, PASS_BYTES_PER_S, TASK_S
+from cocoi_cli.commands.simulate_fleet import (
+    EMPIRICAL,
+    GFLOPS,
+    LATENCIES,
+    MBIT,
+    MOST_DEVICES,
+    PASS_BYTES_PER_S,
+    SHIFT_EXPONENTIAL,
+    TASK_S,
+)
 from cocoi_cli.errors import ConfigurationError
 from cocoi_cli.fleet.folders import cache_folder, profile_path
 from cocoi_cli.fleet.inventory import load, locate, select
@@ -14,6 +23,7 @@ from cocoi_cli.model.inputs import UnreadableFileError, reason
 from cocoi_cli.planning.assumed_fleet import assumed_fleet, assumed_host
 from cocoi_cli.planning.fleet_fit import at_speed, device_model, port_speeds
 from cocoi_cli.planning.fleet_model import Cell, FleetModel, HostModel
+from cocoi_cli.planning.measured import as_measured
 from cocoi_cli.planning.profile_file import BadProfileError, from_json
 from cocoi_cli.runtime.host_speed import HostSpeed, host_speed
 from cocoi_cli.runtime.options import BadOptionError
@@ -68,6 +78,7 @@ class Source:
         gflops: Of each assumed device.
         mbit: Of each assumed link.
         host_gflops: Of this machine, to assume it; None to measure it, or to take it for one of the assumed devices.
+        latency: What simulated times of devices are drawn from; one of `LATENCIES`.
     """
 
     fleet: str | None = None
@@ -76,6 +87,7 @@ class Source:
     gflops: float | None = None
     mbit: float | None = None
     host_gflops: float | None = None
+    latency: str = SHIFT_EXPONENTIAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +136,12 @@ def _check(source: Source) -> None:
             raise BadOptionError(option, f"{value:g}", "it must be above 0")
         if value is not None and source.devices is None and option != "--host-gflops":
             raise BadOptionError(option, f"{value:g}", "it describes assumed devices: `--devices` says how many")
+    if source.latency not in LATENCIES:
+        raise BadOptionError("--latency", source.latency, f"it is {' or '.join(f'`{each}`' for each in LATENCIES)}")
     if source.devices is None:
         return
+    if source.latency == EMPIRICAL:
+        raise BadOptionError("--latency", source.latency, "nothing was measured of devices that are assumed")
     if not 1 <= source.devices <= MOST_DEVICES:
         raise BadOptionError("--devices", source.devices, f"from 1 to {MOST_DEVICES} devices can be assumed")
     for option, name in (("--fleet", source.fleet), ("--profile", source.profile)):
@@ -152,7 +168,7 @@ def _measured(source: Source) -> Modelled:
     devices = [device for device in select(inventory, ()) if not device.drained]
     path = str(profile_path(inventory) if source.profile is None else Path(source.profile).expanduser())
     profile = _read(path, inventory)
-    models, causes, warnings = _models(profile, [device.name for device in devices])
+    models, causes, warnings = _models(profile, [device.name for device in devices], source.latency)
     if not models:
         raise NothingMeasuredError(path, causes)
     warnings += [f"{cause}; it is left out of the plan" for cause in causes.values()]
@@ -175,7 +191,9 @@ def _read(path: str, inventory: Inventory) -> Profile:
     return profile
 
 
-def _models(profile: Profile, names: Sequence[str]) -> tuple[list[DeviceModel], dict[str, str], list[str]]:
+def _models(
+    profile: Profile, names: Sequence[str], latency: str
+) -> tuple[list[DeviceModel], dict[str, str], list[str]]:
     """Models of the devices that were measured; of the others why not; and what is odd about the former."""
     models: list[DeviceModel] = []
     causes: dict[str, str] = {}
@@ -186,7 +204,8 @@ def _models(profile: Profile, names: Sequence[str]) -> tuple[list[DeviceModel], 
             causes[name] = f"`{name}` was not measured"
             continue
         try:
-            models.append(device_model(name, measured))
+            model = device_model(name, measured)
+            models.append(as_measured(model, measured) if latency == EMPIRICAL else model)
         except ConfigurationError as error:
             causes[name] = error.message
             continue

@@ -18,6 +18,7 @@ from cocoi_cli.commands.options import (
     TransportOption,
     leave,
 )
+from cocoi_cli.commands.simulate_fleet import SHIFT_EXPONENTIAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class SimulateRequest:
     schemes: tuple[str, ...]
     k: tuple[str, ...]
     straggling: str
+    latency: str
     inferences: int
     seed: int
     transport: str
@@ -87,6 +89,15 @@ def simulate(
             "several joined by +.",
         ),
     ] = "none",
+    latency: Annotated[
+        str,
+        typer.Option(
+            "--latency",
+            metavar="D",
+            help="Draw times of measured devices from what was fitted (shift-exponential) or from the samples "
+            "(empirical).",
+        ),
+    ] = SHIFT_EXPONENTIAL,
     inferences: Annotated[
         int, typer.Option("--inferences", metavar="N", min=1, max=100_000, help="How many in a row.")
     ] = 500,
@@ -115,8 +126,9 @@ def simulate(
         run(
             SimulateRequest(
                 model=model, fleet=fleet, devices=devices, gflops=gflops, mbit=mbit, rtt=rtt, host_gflops=host_gflops,
-                plan=plan, schemes=_listed(scheme), k=tuple(k or ()), straggling=straggling, inferences=inferences,
-                seed=seed, transport=transport, strips=strips, plot=plot, output=output, quiet=quiet, json=json,
+                plan=plan, schemes=_listed(scheme), k=tuple(k or ()), straggling=straggling, latency=latency,
+                inferences=inferences, seed=seed, transport=transport, strips=strips, plot=plot, output=output,
+                quiet=quiet, json=json,
             )
         )
     )  # fmt: skip

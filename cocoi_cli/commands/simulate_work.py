@@ -12,7 +12,7 @@ from cocoi_cli.codes.errors import UnknownSchemeError
 from cocoi_cli.codes.registry import schemes
 from cocoi_cli.commands.modelled import Modelled, Source, modelled
 from cocoi_cli.commands.reading import open_model
-from cocoi_cli.commands.simulate_fleet import DEVICES
+from cocoi_cli.commands.simulate_fleet import DEVICES, EMPIRICAL
 from cocoi_cli.commands.sizes import chosen_sizes
 from cocoi_cli.console import Console
 from cocoi_cli.errors import UsageError
@@ -90,6 +90,7 @@ def run(request: SimulateRequest) -> int:
             "model": model.name,
             "fleet": known.about,
             "straggling": straggling.text,
+            "latency": request.latency,
             "inferences": request.inferences,
             "seed": request.seed,
             "transport": request.transport,
@@ -137,6 +138,8 @@ class _Work:
         """What was simulated, for people."""
         request = self._request
         lines = [self._known.about]
+        if request.latency == EMPIRICAL:
+            lines.append("times of devices as they were measured; plans by the shift-exponential ones")
         lines.append(f"{request.inferences} inferences, straggling {self._straggling.text}, seed {request.seed}")
         return "\n".join([*lines, self._assumed] if self._assumed else lines)
 
@@ -266,7 +269,7 @@ def _fleet(request: SimulateRequest) -> Modelled:
     found = modelled(
         Source(
             fleet=request.fleet, devices=devices, gflops=request.gflops, mbit=request.mbit,
-            host_gflops=request.host_gflops,
+            host_gflops=request.host_gflops, latency=request.latency,
         )
     )  # fmt: skip
     if request.rtt is None:

@@ -205,12 +205,17 @@ def compute_fit(compute: Compute) -> Fit:
 
     Its `phase` is the shift and the excess of a piece of work that takes a second on average.
     """
+    ratios = compute_ratios(compute)
+    found = fit_rates(ratios)
+    return found if ratios else replace(found, phase=Phase(1.0, 0.0))
+
+
+def compute_ratios(compute: Compute) -> list[float]:
+    """Durations of blocks of repetitions by the mean of their slice; empty where nothing was repeated."""
     measured = [each for each in compute.convolutions if each.samples.seconds]
     measured = [each for each in measured if len(each.samples.seconds) >= MANY] or measured
     ratios = [ratio for each in measured for ratio in _ratios(_blocks(each.samples.seconds))]
-    ratios = ratios or [ratio for each in measured for ratio in _ratios(each.samples.seconds)]
-    found = fit_rates(ratios)
-    return found if ratios else replace(found, phase=Phase(1.0, 0.0))
+    return ratios or [ratio for each in measured for ratio in _ratios(each.samples.seconds)]
 
 
 def _carrying(compute: Compute, link_s: float) -> float:
@@ -228,8 +233,12 @@ def _steady_s(compute: Compute) -> float:
 
 def link_fit(link: Link, direction: str) -> Fit:
     """Seconds per byte in the direction `up` (to the device) or `down`."""
-    rates = link.rates("up" if direction == "up" else "down")
-    return fit_rates([1 / rate for rate in rates])
+    return fit_rates(link_seconds(link, direction))
+
+
+def link_seconds(link: Link, direction: str) -> list[float]:
+    """Seconds per byte of every transfer in a direction."""
+    return [1 / rate for rate in link.rates("up" if direction == "up" else "down")]
 
 
 def first_row_s(compute: Compute) -> float:

@@ -12,7 +12,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from cocoi_cli.planning.quantile_table import Empirical
 
 KERNEL_WEIGHT: Final = 2.0
 """How much a kernel's size counts in the distance of two slices, against 1 for each of the other lengths: a 1x1
@@ -49,6 +52,12 @@ class Phase:
     def mean(self, size: float) -> float:
         """Mean seconds of a phase of this size."""
         return size * (self.shift_s + self.excess_s)
+
+    def at(self, size: float, number: float) -> float:
+        """Seconds that a phase of this size takes by a uniform number in [0, 1): the quantile of that order."""
+        if self.excess_s == 0.0:
+            return size * self.shift_s
+        return size * (self.shift_s - self.excess_s * math.log1p(-number))
 
     def scaled(self, factor: float) -> Phase:
         """The same phase at a size that is `factor` units, or on a device that is `factor` times as slow."""
@@ -118,6 +127,21 @@ class _Nearest:
 
 
 @dataclass(frozen=True, slots=True)
+class Spreads:
+    """How the durations of a device were spread about their means, each of mean 1.
+
+    Attributes:
+        compute: Of computing a share that takes no longer than the model's `steady_s`.
+        send: Of the way to the device.
+        receive: Of the way back.
+    """
+
+    compute: Empirical
+    send: Empirical
+    receive: Empirical
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceModel:
     """How long a share takes on one device.
 
@@ -136,6 +160,7 @@ class DeviceModel:
             where everything on the device does; from 0, where the wire decides alone, to 1.
         steady_s: Duration up to which the random part of computing grows with the share. Beyond, it grows with the
             square root only, since short disturbances average out; infinite where that is not known.
+        spreads: What a simulation draws from, with the means of the phases; None to draw from the phases themselves.
 
     Raises:
         ValueError: If there is no cell, or a value is outside what its description allows.
@@ -151,6 +176,7 @@ class DeviceModel:
     slowdown: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
     carrying: float = 0.0
     steady_s: float = math.inf
+    spreads: Spreads | None = None
     _nearest: _Nearest = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -184,6 +210,30 @@ class DeviceModel:
             return phase
         excess_s = phase.excess_s * math.sqrt(self.steady_s / phase.mean_s)
         return Phase(phase.mean_s - excess_s, excess_s)
+
+    def compute_s(self, phase: Phase, number: float) -> float:
+        """Seconds that a share computes by a uniform number in [0, 1).
+
+        Args:
+            phase: Of all that it computes, from `steadied`.
+            number: The order of the quantile.
+        """
+        if self.spreads is None:
+            return phase.at(1.0, number)
+        narrow = math.sqrt(min(self.steady_s / phase.mean_s, 1.0)) if phase.mean_s > 0 else 1.0
+        return phase.mean_s * (1.0 + narrow * (self.spreads.compute.quantile(number) - 1.0))
+
+    def send_s(self, size: float, number: float) -> float:
+        """Seconds of so many bytes to the device, likewise."""
+        if self.spreads is None:
+            return self.send.at(size, number)
+        return self.send.mean(size) * self.spreads.send.quantile(number)
+
+    def receive_s(self, size: float, number: float) -> float:
+        """Seconds of so many bytes from the device, likewise."""
+        if self.spreads is None:
+            return self.receive.at(size, number)
+        return self.receive.mean(size) * self.spreads.receive.quantile(number)
 
     @property
     def mean_slowdown(self) -> float:

@@ -78,8 +78,13 @@ class Empirical:
     def quantile(self, q: float) -> float:
         """The inverse of `cdf`."""
         check_order(q)
-        values, orders = self._table()
-        return float(np.interp(q, orders, values))
+        place = q * len(self.values) - 0.5
+        if place <= 0:
+            return self.values[0]
+        low = int(place)
+        if low + 1 >= len(self.values):
+            return self.values[-1]
+        return self.values[low] + (place - low) * (self.values[low + 1] - self.values[low])
 
     def bound(self, doubt: float) -> float:
         """The quantile."""

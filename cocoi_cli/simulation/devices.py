@@ -6,7 +6,6 @@ of the share there, and on nothing that other devices do.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -98,9 +97,9 @@ class Luck:
             strip=strip,
             share=share,
             sizes=sizes,
-            compute_s=(_draw(phase, 1.0, row[_COMPUTE]) * narrow + model.task_s) * whole,
-            send_s=_draw(model.send, sizes.bytes_out, row[_SEND]) * wire,
-            back_s=_draw(model.receive, sizes.bytes_in, row[_BACK]) * wire,
+            compute_s=(model.compute_s(phase, row[_COMPUTE]) * narrow + model.task_s) * whole,
+            send_s=model.send_s(sizes.bytes_out, row[_SEND]) * wire,
+            back_s=model.receive_s(sizes.bytes_in, row[_BACK]) * wire,
         )
 
     def whole_model(self, phases: Sequence[Phase]) -> float:
@@ -111,7 +110,7 @@ class Luck:
             row = self._numbers.share()
             narrow, whole = self._factors(layer, row)
             slowdown = _one_of(model.slowdown, row[_SLOWDOWN])
-            spent += _draw(phase, 1.0, row[_COMPUTE]) * narrow * whole * slowdown * self.times
+            spent += model.compute_s(phase, row[_COMPUTE]) * narrow * whole * slowdown * self.times
         return spent
 
     def _factors(self, layer: int, row: list[float]) -> tuple[float, float]:
@@ -243,13 +242,6 @@ class Device:
         port_s = task.sizes.bytes_in / self._port_rate
         there = stream(self._clock.now, self._port_down, port_s, self._down, task.back_s)
         self._clock.at(there + self.half_s, self._answer, task, True)  # noqa: FBT003 - computed
-
-
-def _draw(phase: Phase, size: float, number: float) -> float:
-    """A shift-exponential time from a uniform number."""
-    if phase.excess_s == 0.0:
-        return size * phase.shift_s
-    return size * (phase.shift_s - phase.excess_s * math.log1p(-number))
 
 
 def _one_of(choices: tuple[tuple[float, float], ...], number: float) -> float:

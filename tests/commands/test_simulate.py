@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import typer.main
@@ -17,13 +18,15 @@ from cocoi_cli.model.layers import find_layers
 from cocoi_cli.model.shapes import resolve_input_shapes
 from cocoi_cli.planning.defaults import default_plan
 from cocoi_cli.planning.plan_file import PlanDocument, to_toml
+from cocoi_cli.planning.profile import Compute, Convolution, DeviceProfile, Link, Profile, Round, Samples
+from cocoi_cli.planning.profile_file import to_json
 from tests.runtime.small_network import small_network
 
+MADE = "2026-11-20T10:00:00+00:00"
 USUAL = SimulateRequest(
     model="", fleet=None, devices=4, gflops=1.0, mbit=None, rtt=None, host_gflops=None, plan=None,
-    schemes=("uncoded", "coded"), k=(), straggling="none", inferences=5, seed=1, transport="f16",
-    strips=None, plot=None,
-    output=None, quiet=False, json=False,
+    schemes=("uncoded", "coded"), k=(), straggling="none", latency="shift-exponential", inferences=5, seed=1,
+    transport="f16", strips=None, plot=None, output=None, quiet=False, json=False,
 )  # fmt: skip
 
 
@@ -53,6 +56,40 @@ def test_the_table_has_a_row_per_scheme_and_the_lines_to_compare_with(ask):
     assert all(len(line) <= 80 for line in lines)
     assert "4 assumed devices of 1 GFLOP/s" in err
     assert "5 inferences, straggling exp:0.5, seed 1" in err
+
+
+def measured_fleet(folder: Path) -> str:
+    """Four devices that compute at one of two speeds, and take a tenth of a second for five megabytes."""
+    ways = Samples(5_000_000, (0.1,) * 8)
+    slices = Convolution(3, 32, 32, 64, 8, Samples(2 * 8 * 64 * 32 * 32 * 9, (0.03, 0.09) * 12))
+    link, compute = Link("direct", (Round((0.0004,) * 8, ways, ways),)), Compute("1.31.1", (slices,), 0, {}, {})
+    names = [f"pi-{number}" for number in range(4)]
+    devices = {name: DeviceProfile(MADE, None, {}, (), None, None, link, compute) for name in names}
+    lines = [f'[devices.{name}]\nssh = "pi@10.0.0.{name[-1]}"\naddress = "10.0.0.{name[-1]}"\n' for name in names]
+    (folder / "fleet.toml").write_text('id = "f1"\n' + "".join(lines))
+    (folder / "f1").mkdir()
+    (folder / "f1" / "profile.json").write_text(to_json(Profile("f1", MADE, "0.1.0", devices)))
+    return str(folder / "fleet.toml")
+
+
+def test_times_are_drawn_from_the_samples_where_that_is_asked_for(ask, tmp_path, monkeypatch):
+    monkeypatch.setenv("COCOI_DATA", str(tmp_path))
+    monkeypatch.setenv("COCOI_CACHE", str(tmp_path / "cache"))
+    usual = {"fleet": measured_fleet(tmp_path), "devices": None, "gflops": None, "host_gflops": 10.0}
+    usual |= {"schemes": ("uncoded",), "json": True, "inferences": 200}
+    fitted = json.loads(ask(**usual)[0])
+    drawn = json.loads(ask(latency="empirical", **usual)[0])
+    assert (fitted["latency"], drawn["latency"]) == ("shift-exponential", "empirical")
+    slowest = [max(each["rows"][0]["latencies_s"]) for each in (fitted, drawn)]
+    assert slowest[1] < slowest[0]  # two speeds have no tail
+    assert "as they were measured" in ask(latency="empirical", **usual | {"json": False})[1]
+
+
+def test_times_of_assumed_devices_cannot_be_drawn_from_samples(ask):
+    with pytest.raises(CocoiError, match="nothing was measured of devices that are assumed"):
+        ask(latency="empirical")
+    with pytest.raises(CocoiError, match="it is `shift-exponential` or `empirical`"):
+        ask(latency="normal")
 
 
 def test_the_planner_and_the_local_plan_are_rows_too(ask):
