@@ -5,8 +5,8 @@ it does not matter whether a device does them beside each other, as with several
 after the other: what a share takes that hardly computes (receiving, unpacking, answering);
 what one takes more that convolves what the agent holds already; and what the bytes add to one
 that gets its rows and sends its answer. All agents convolve at once, as in an inference; what
-needs the wire is measured one agent after the other, because they share the host's port, and
-then that port by all of them together.
+needs the wire or many messages is measured one agent after the other, because they share the
+host and its port, and then that port by all of them together.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ async def measure(
         busy = [agent for agent in agents if agent.link.id not in found]
         for agent in busy:
             say(agent.link.id, "compute")
-        await asyncio.gather(*(_guard(agent, found, _measure_tasks(hub, agent)) for agent in busy))
+            await _guard(agent, found, _measure_tasks(hub, agent))
         for cell in [cell for first in range(STRIDE) for cell in cells[first::STRIDE]]:
             busy = [agent for agent in agents if agent.link.id not in found]
             await asyncio.gather(*(_guard(agent, found, _measure_cell(hub, agent, cell)) for agent in busy))
