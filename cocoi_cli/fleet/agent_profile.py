@@ -1,10 +1,10 @@
 """Measuring devices through their agents: what an inference finds, without a login.
 
-Three things are told apart, each from shares that follow each other without a pause, so that
-it does not matter whether a device does them beside each other, as with several cores, or one
-after the other: what a share takes that hardly computes (receiving, unpacking, answering);
-what one takes more that convolves what the agent holds already; and what the bytes add to one
-that gets its rows and sends its answer. All agents convolve at once, as in an inference; what
+An agent has one share at a time in an inference, and so it has here: what a share takes that
+hardly computes (receiving, unpacking, answering), and what one takes more that convolves what the
+agent holds already. Shares that wait for each other in the agent would cost more, or less: its
+threads then contend, or take several at once. Only what bytes cost the processor shows where
+shares follow each other without a pause: what the wire does meanwhile is hidden. All agents convolve at once, as in an inference; what
 needs the wire or many messages is measured one agent after the other, because they share the
 host and its port, and then that port by all of them together.
 """
@@ -14,8 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from itertools import pairwise
-from statistics import fmean
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -35,12 +34,12 @@ if TYPE_CHECKING:
     from cocoi_cli.runtime.report import AnyArray
     from cocoi_cli.runtime.trust import Identity
 
-SHARES: Final = 6  # of each slice, in flight together: an agent that computes in bursts shows its mean
+SHARES: Final = 6  # of each slice, one after the other
 BUDGET_S: Final = 30.0  # for the slices of one agent; what is left then is skipped
 FEWEST: Final = 8  # slices that are measured however slow a device is
 STRIDE: Final = 5  # slices are taken at this step, so that those of a slow device are of all kinds
 STEADY_SHARES: Final = 24  # of the slice that shows how durations spread
-TINY_SHARES: Final = 40
+TINY_SHARES: Final = 12
 MEGABYTE: Final = 1_000_000
 LEAST_PART: Final = 0.25  # of what a share takes is its convolution, however small that is
 TRIPS: Final = 20
@@ -59,6 +58,11 @@ class _Agent:
     tasks: tuple[float, ...] = ()
     carrying: list[float] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
+
+    @property
+    def trip_s(self) -> float:
+        """A round trip of a few bytes."""
+        return median(trip for each in self.rounds for trip in each.rtt_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +159,8 @@ async def _measure_cell(hub: Hub, agent: _Agent, cell: Cell) -> None:
     start = time.monotonic()
     times = in_a_share(cell)
     dry = await load_dry(agent.link, cell, times)
-    spans = await _burst(hub, agent, dry, NUMBER, STEADY_SHARES if cell == STEADY else SHARES)
-    seconds = tuple(each / times for each in convolution_seconds(spans, fmean(agent.tasks)))
+    taken = await _series(hub, agent, dry, NUMBER, STEADY_SHARES if cell == STEADY else SHARES)
+    seconds = tuple(each / times for each in convolution_seconds(taken, agent.trip_s + fmean(agent.tasks)))
     samples = Samples(flops(cell), seconds)
     agent.convolutions.append(Convolution(kernel, in_channels, out_channels, width, rows, samples))
     agent.spent_s += time.monotonic() - start
@@ -168,52 +172,46 @@ async def _measure_bytes(hub: Hub, agent: _Agent, cell: Cell) -> None:
     program = await load(agent.link, kernel, in_channels, out_channels)
     dry = await load_dry(agent.link, cell)
     x = np.ascontiguousarray(rows_of(cell)[..., kernel // 2 : width + kernel // 2])  # the program pads columns
-    laden_s = _elapsed(await _burst(hub, agent, program, x)) / SHARES
-    dry_s = _elapsed(await _burst(hub, agent, dry, NUMBER)) / SHARES
+    laden_s = await _burst(hub, agent, program, x) / SHARES
+    dry_s = await _burst(hub, agent, dry, NUMBER) / SHARES
     carried = x.nbytes + rows * width * out_channels * x.itemsize
     agent.carrying.append(max(laden_s - dry_s, 1e-7) / carried * MEGABYTE)
 
 
-async def _burst(hub: Hub, agent: _Agent, program: str, x: AnyArray, shares: int = SHARES) -> list[tuple[float, float]]:
-    """When each of some shares in a row began and ended, on the agent's clock."""
+async def _series(hub: Hub, agent: _Agent, program: str, x: AnyArray, shares: int) -> list[float]:
+    """How long each of some shares took, sent when the answer to the one before was there."""
     await hub.send(agent.link, program, x, "f16")  # the first opens the session
-    answers = await asyncio.gather(*(hub.send(agent.link, program, x, "f16") for _ in range(shares)))
-    return [(each.answer.started_s, each.answer.finished_s) for each in answers]
+    answers = [await hub.send(agent.link, program, x, "f16") for _ in range(shares)]
+    return [each.here_s - each.sent_s for each in answers]
 
 
-def convolution_seconds(spans: Sequence[tuple[float, float]], task_s: float) -> tuple[float, ...]:
-    """What the convolutions of shares took that followed each other without a pause. Pure.
+async def _burst(hub: Hub, agent: _Agent, program: str, x: AnyArray) -> float:
+    """How long some shares took that were in flight together, from the first beginning on, on the agent's clock."""
+    await hub.send(agent.link, program, x, "f16")  # the first opens the session
+    answers = await asyncio.gather(*(hub.send(agent.link, program, x, "f16") for _ in range(SHARES)))
+    return max(each.answer.finished_s for each in answers) - min(each.answer.started_s for each in answers)
+
+
+def convolution_seconds(taken: Sequence[float], beside_s: float) -> tuple[float, ...]:
+    """What the convolutions of shares took. Pure.
 
     Args:
-        spans: When each began and ended, on the agent's clock.
-        task_s: What a share takes that hardly computes.
+        taken: Seconds of each share, its round trip included.
+        beside_s: What a share takes that hardly computes.
 
     Returns:
-        From one end to the next, all lessened alike so that they add up to what the shares took beyond their
-        fixed cost; that part is never believed to be less than `LEAST_PART`.
+        All lessened alike, by `beside_s` in the mean; what is left is never believed to be less than `LEAST_PART`.
     """
-    ends = sorted(end for _, end in spans)
-    begin = min(start for start, _ in spans)
-    part = max(1 - len(ends) * task_s / _elapsed(spans), LEAST_PART)
-    return tuple(max((end - last) * part, 1e-6) for last, end in pairwise([begin, *ends]))
-
-
-def _elapsed(spans: Sequence[tuple[float, float]]) -> float:
-    """Seconds from the first beginning to the last end."""
-    return max(max(end for _, end in spans) - min(start for start, _ in spans), 1e-6)
+    part = max(1 - beside_s / fmean(taken), LEAST_PART)
+    return tuple(max(each * part, 1e-6) for each in taken)
 
 
 async def _measure_tasks(hub: Hub, agent: _Agent) -> None:
-    """What a share costs that hardly computes: shares without a pause, in blocks."""
+    """What a share costs that hardly computes, beside its round trip: shares one after the other, in blocks."""
     program = await load(agent.link, 1, 1, 1)
     x = noise((1, 1, 8, 8))
-    await asyncio.gather(*(hub.send(agent.link, program, x, "f16") for _ in range(TINY_SHARES)))
-    blocks = []
-    for _ in range(3):
-        start = time.monotonic()
-        await asyncio.gather(*(hub.send(agent.link, program, x, "f16") for _ in range(TINY_SHARES)))
-        blocks.append((time.monotonic() - start) / TINY_SHARES)
-    agent.tasks = tuple(blocks)
+    blocks = [fmean(await _series(hub, agent, program, x, TINY_SHARES)) for _ in range(3)]
+    agent.tasks = tuple(max(block - agent.trip_s, 1e-6) for block in blocks)
 
 
 async def _measure_link(hub: Hub, agent: _Agent, rounds: int) -> None:

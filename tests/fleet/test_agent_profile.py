@@ -88,18 +88,14 @@ def test_what_the_bytes_cost_is_told_apart(honest) -> None:
 
 
 def test_convolutions_are_what_shares_took_beyond_their_fixed_cost() -> None:
-    # Four shares in a row, 10 ms each, of which 4 ms are the cost of any share; ends may come in any order.
-    spans = [(0.01 * number, 0.01 * (number + 1)) for number in (2, 0, 3, 1)]
-    assert convolution_seconds(spans, 0.004) == pytest.approx([0.006] * 4)
+    assert convolution_seconds([0.01] * 4, 0.004) == pytest.approx([0.006] * 4)
     # Uneven ones keep their proportions.
-    uneven = [(0.0, 0.01), (0.01, 0.03), (0.03, 0.04)]
-    assert convolution_seconds(uneven, 0.004) == pytest.approx([0.007, 0.014, 0.007])
+    assert convolution_seconds([0.01, 0.02, 0.01], 0.004) == pytest.approx([0.007, 0.014, 0.007])
 
 
 @pytest.mark.parametrize("task_s", [0.02, 1.0])
 def test_a_share_that_seems_quicker_than_its_fixed_cost_is_not_believed_to_be_free(task_s) -> None:
-    spans = [(0.01 * number, 0.01 * (number + 1)) for number in range(4)]
-    assert convolution_seconds(spans, task_s) == pytest.approx([0.01 * LEAST_PART] * 4)
+    assert convolution_seconds([0.01] * 4, task_s) == pytest.approx([0.01 * LEAST_PART] * 4)
 
 
 @pytest.mark.parametrize("times", [1, 2, 5])
