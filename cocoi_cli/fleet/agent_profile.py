@@ -4,9 +4,9 @@ An agent has one share at a time in an inference, and so it has here: what a sha
 hardly computes (receiving, unpacking, answering), and what one takes more that convolves what the
 agent holds already. Shares that wait for each other in the agent would cost more, or less: its
 threads then contend, or take several at once. Only what bytes cost the processor shows where
-shares follow each other without a pause: what the wire does meanwhile is hidden. All agents convolve at once, as in an inference; what
-needs the wire or many messages is measured one agent after the other, because they share the
-host and its port, and then that port by all of them together.
+shares follow each other without a pause: what the wire does meanwhile is hidden. All agents
+convolve at once, as in an inference; what needs the wire or many messages is measured one agent
+after the other, because they share the host and its port, and then that port by all together.
 """
 
 from __future__ import annotations
