@@ -72,7 +72,7 @@ def make_kernels(where: str) -> Kernels:
     if where == "process":
         from cocoi_cli.runtime.kernel_process import KernelProcess  # noqa: PLC0415  (ONNX Runtime, a process)
 
-        return KernelProcess()
+        return KernelProcess(threads=1)  # of a device's share of one core, two would wait for each other
     from cocoi_cli.runtime.host import HostKernels  # noqa: PLC0415  (ONNX Runtime)
 
     return HostKernels()
