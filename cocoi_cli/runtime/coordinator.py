@@ -42,6 +42,7 @@ from cocoi_cli.runtime.events import (
     TimePassed,
     WakeAt,
 )
+from cocoi_cli.runtime.experience import Experience
 from cocoi_cli.runtime.failures import verdict
 from cocoi_cli.runtime.forward_pass import ForwardPass
 from cocoi_cli.runtime.host_share import HOST, HostShare
@@ -78,6 +79,7 @@ class Coordinator:
         self._kernels, self._clock, self._blocks = kernels, clock, Blocks()
         self._host = HostShare(kernels, self)
         self.whole = WholeModel()
+        self.experience = Experience()
         self._links: dict[str, Link] = {}
         self._session = Session(())
         self._causes: dict[str, str] = {}  # why each lost agent was lost
@@ -98,11 +100,13 @@ class Coordinator:
         """Add an agent, or the new link to one that was lost; between inferences."""
         self._links[link.id] = link
         self._causes.pop(link.id, None)
+        self.experience.forget(link.id)
         self._feed(AgentJoined(link.id))
 
     def forget(self) -> None:
         """Begin anew with the links as they are, remembering neither slow agents nor those that are busy."""
         living = self.living
+        self.experience = Experience()
         self._session = Session(tuple(self._links))
         for agent in (*self._links, HOST):  # the host may still compute a share of before
             if agent not in living:
@@ -206,6 +210,16 @@ class Coordinator:
             await stage.done
         finally:
             self._active = None
+            self.experience.stage_over(self._unanswered(stage))
+
+    def _unanswered(self, stage: ActiveStage) -> list[tuple[str, float]]:
+        """Agents that hold shares of a stage, and since when, in seconds."""
+        now, sent = self._clock(), {} if self._inference is None else self._inference.sent
+        return [
+            (agent, now - each.at_s)
+            for (agent, _, _), each in sent.items()
+            if agent != HOST and each.work is stage.work
+        ]
 
     def withdraw(self, request: int) -> None:
         """Want nothing more of what agents still compute for a request."""
@@ -248,6 +262,8 @@ class Coordinator:
                 self._give_up(error)
                 return
             inference.timeline.answer(link.id, link.clock, answer, sent, now, outcome)
+            if answer.status is Status.DONE and self._active is not None and sent.work is self._active.work:
+                self.experience.answered(link.id, answer.finished_s - answer.started_s, now - sent.at_s)
         if answer.status is Status.DONE and outcome != "malformed":
             self._feed(StripArrived(link.id, answer.codeword, answer.part))
         else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from cocoi_cli.errors import ConfigurationError
 from cocoi_cli.planning.defaults import default_plan
@@ -11,16 +12,25 @@ from cocoi_cli.planning.plan import AUTO, LOCAL
 from cocoi_cli.planning.plan_check import check_inputs, check_plan
 from cocoi_cli.planning.planner import make_plan
 from cocoi_cli.planning.request import Request
+from cocoi_cli.runtime.experience import has_changed
 from cocoi_cli.runtime.failures import NoAgentsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cocoi_cli.model.layers import Prepared
     from cocoi_cli.model.segments import Segment
-    from cocoi_cli.planning.fleet_model import FleetModel
+    from cocoi_cli.planning.fleet_model import DeviceModel, FleetModel
     from cocoi_cli.planning.plan import Plan
     from cocoi_cli.runtime.options import Options
+
+
+# A new plan costs a second of planning, rehearsal and loading. An agent that is slow now and then must not cost one
+# each time: whoever has changed a plan waits twice as long for the next change.
+PATIENCE: Final = 2
+MOST_PATIENCE: Final = 256
+
+_NOBODY: Final[Mapping[str, float]] = MappingProxyType({})
 
 
 class NoProfileError(ConfigurationError):
@@ -32,13 +42,32 @@ class NoProfileError(ConfigurationError):
         super().__init__("the planner decides by measurements, and this fleet has none")
 
 
+@dataclass(slots=True)
+class _Kept:
+    """A plan of the planner's.
+
+    Attributes:
+        plan: What it is.
+        names: The devices that it is for.
+        slow: Which of them were slow, and how many times.
+        patience: Inferences for which it is kept whatever their agents do.
+        uses: Inferences that followed it.
+    """
+
+    plan: Plan
+    names: frozenset[str]
+    slow: Mapping[str, float]
+    patience: int
+    uses: int = 0
+
+
 class Decider:
-    """Makes plans; the planner's are kept while enough of their agents live."""
+    """Makes plans; the planner's are kept while enough of their agents live and compute as they did."""
 
     def __init__(self, model: FleetModel | None) -> None:
         """Decide by what is known of the fleet; None where nothing was measured."""
         self._model = model
-        self._kept: dict[tuple[object, ...], tuple[Plan, frozenset[str]]] = {}  # plans, and the devices they are for
+        self._kept: dict[tuple[object, ...], _Kept] = {}
 
     def decide(
         self,
@@ -47,6 +76,7 @@ class Decider:
         options: Options,
         living: tuple[str, ...],
         alone_s: float | None = None,
+        slow: Mapping[str, float] = _NOBODY,
     ) -> Plan:
         """The plan for the agents that are up.
 
@@ -56,6 +86,7 @@ class Decider:
             options: What the caller wants.
             living: Agents that can be given work.
             alone_s: What the unmodified model takes on the host; None where that was not measured.
+            slow: Agents that compute more slowly than they were measured, and how many times.
 
         Raises:
             UsageError: What is asked for does not exist or does not fit the model.
@@ -67,7 +98,7 @@ class Decider:
             _check_given(options.plan, options, prepared, segments(), len(living))
             return options.plan if living else options.plan.all_local("no agent is live")
         if options.scheme == AUTO:
-            return self._planned(prepared, segments, options, living, alone_s)
+            return self._planned(prepared, segments, options, living, alone_s, slow)
         plan = default_plan(
             prepared.layers,
             agents=len(living),
@@ -88,6 +119,7 @@ class Decider:
         options: Options,
         living: tuple[str, ...],
         alone_s: float | None,
+        slow: Mapping[str, float],
     ) -> Plan:
         if self._model is None:
             raise NoProfileError
@@ -98,11 +130,20 @@ class Decider:
         known = tuple(device for device in self._model.devices if device.name in living)
         names = frozenset(device.name for device in known)
         kept = self._kept.get(key)
-        if kept is None or not _enough(*kept, names):
+        is_old = kept is not None and has_changed(kept.slow, slow) and kept.uses >= kept.patience
+        if kept is None or is_old or not _enough(kept.plan, kept.names, names):
             request = Request(transport=options.transport, host=options.host, alone_s=alone_s)
+            known = tuple(_slowed(each, slow.get(each.name)) for each in known)
             made = make_plan(prepared.layers, segments(), replace(self._model, devices=known), request)
-            kept = self._kept[key] = made, names
-        return kept[0]
+            patience = 2 * kept.patience if is_old and kept is not None else PATIENCE
+            kept = self._kept[key] = _Kept(made, names, dict(slow), min(patience, MOST_PATIENCE))
+        kept.uses += 1
+        return kept.plan
+
+
+def _slowed(device: DeviceModel, factor: float | None) -> DeviceModel:
+    """A device as it computes now."""
+    return device if factor is None else replace(device, slowdown=((1.0, factor),))
 
 
 def _check_given(plan: Plan, options: Options, prepared: Prepared, segments: Sequence[Segment], living: int) -> None:

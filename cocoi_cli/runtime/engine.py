@@ -346,7 +346,8 @@ class Engine:
         """The plan for the agents that are up; a refusal is told who is missing."""
         try:
             living = self._coordinator.living
-            return self._decider.decide(prepared, self._preparations.segments, options, living, alone_s)
+            slow = self._coordinator.experience.slow()
+            return self._decider.decide(prepared, self._preparations.segments, options, living, alone_s, slow)
         except (TooFewAgentsError, NoAgentsError) as error:
             self._explain(error)
             raise

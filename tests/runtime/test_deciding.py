@@ -66,10 +66,10 @@ def decide(prepared, segments, made):
     """Decide with one and the same decider for each fleet model."""
     deciders: dict[int, Decider] = {}
 
-    def of(living, model=SLOW_HOST, **options):
+    def of(living, model=SLOW_HOST, slow=None, **options):
         decider = deciders.setdefault(id(model), Decider(model))
         chosen = Options(**({"scheme": AUTO} | options))
-        return decider.decide(prepared, lambda: segments, chosen, tuple(living))
+        return decider.decide(prepared, lambda: segments, chosen, tuple(living), slow=slow or {})
 
     return of
 
@@ -97,6 +97,24 @@ def test_a_plan_is_kept_while_one_more_than_it_needs_live(decide, made) -> None:
             break
     assert made[0] == NAMES
     assert len(made) == 2
+
+
+def test_a_plan_is_made_anew_without_an_agent_that_has_become_slow(decide, made) -> None:
+    slow = {NAMES[0]: 30.0}
+    first = decide(NAMES)
+    assert decide(NAMES, slow=slow) is first  # not at once: it may pass
+    second = decide(NAMES, slow=slow)
+    assert second is not first
+    assert NAMES[0] in first.agents
+    assert second.agents[-1] == NAMES[0] or NAMES[0] not in second.agents
+    assert all(decide(NAMES, slow={NAMES[0]: factor}) is second for factor in (25.0, 30.0, 40.0))
+    assert len(made) == 2
+
+
+def test_an_agent_that_is_slow_now_and_then_costs_ever_fewer_plans(decide, made) -> None:
+    for number in range(100):
+        decide(NAMES, slow={NAMES[0]: 30.0} if number % 2 else {})
+    assert len(made) <= 2 + (100).bit_length()
 
 
 def test_a_plan_is_made_anew_when_somebody_comes_back(decide, made) -> None:
