@@ -49,6 +49,10 @@ SHORTEST_LATE_S: Final = 0.010
 # the last of them has one holder, where any spare share completes a codeword (docs/methods.md, "Pulled strips").
 QUEUE_TAIL: Final = 1.03
 
+# A share of the host takes so many times longer than its convolutions alone would: the host cuts, casts, sends and
+# joins beside. Tiles of VGG16 took 1.2 to 1.35 times as long as that on the rig (docs/methods.md, the planner).
+BESIDE: Final = 1.3
+
 COMPUTE: Final = "computing"
 SENDING: Final = "sending"
 RECEIVING: Final = "receiving"
@@ -198,7 +202,7 @@ class Estimator:
         """Seconds of one share on each device that takes part: least time, and mean of what is random."""
         found = self._speeds.get(load.slices)
         if found is None:
-            own = _compute(self.fleet.host, load.slices)
+            own = tuple(BESIDE * each for each in _compute(self.fleet.host, load.slices))
             kinds = np.array([own, *(_compute(device, load.slices) for device in self._kinds)])
             found = self._speeds[load.slices] = (kinds[self._kind_of, 0], kinds[self._kind_of, 1])
         columns = slice(0 if host else 1, agents + 1)

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from cocoi_cli.planning.request import Request
 
 KEPT: Final = 24  # options of a layer or segment, the quickest first
-WORTH: Final = 0.15  # of the devices' speed that the host must add: it has work of its own beside
 SLOW: Final = 1.5  # times as slow as a device: then the host may be in the way
 REFINED: Final = 3  # of them are tried with other types on the wire
 SLACK: Final = 1.0  # candidates are followed while their bound is below so many times the best
@@ -144,26 +143,19 @@ class Table:
         return self._memory
 
     def _members(self, layers: Sequence[ConvLayer]) -> list[Members]:
-        """Who may take part, everybody first.
-
-        A host that adds little to many devices takes no shares: each waits for what it does beside (cutting, casting,
-        decoding), and the stage for it. On ten devices of its own speed VGG16 took 10 % longer with it than without.
-        One that is much slower than the devices is tried without, too.
-        """
+        """Who may take part, everybody first. A host that is much slower than the devices is tried without, too."""
         plain: list[Members] = [(count, False) for count in self._counts]
-        if not layers or not self._counts:
-            return plain
-        host_s, devices_s = self._speeds(layers)
-        if not self._request.host or host_s * WORTH > 1 / sum(1 / each for each in devices_s):
+        if not self._request.host:
             return plain
         own: list[Members] = [(count, True) for count in self._counts]
-        return own + (plain if host_s > SLOW * devices_s[0] else plain[:1])
+        return own + (plain if self._is_slow_host(layers) else plain[:1])
 
-    def _speeds(self, layers: Sequence[ConvLayer]) -> tuple[float, list[float]]:
-        """Seconds of the largest layer on the host and on each device."""
-        fleet = self._estimator.fleet
-        part = whole(max(layers, key=lambda layer: layer.macs))
-        return sum(compute_phase(fleet.host, part)), [sum(compute_phase(each, part)) for each in fleet.devices]
+    def _is_slow_host(self, layers: Sequence[ConvLayer]) -> bool:
+        devices, host = self._estimator.fleet.devices, self._estimator.fleet.host
+        part = whole(max(layers, key=lambda layer: layer.macs)) if layers else None
+        if part is None or not devices:
+            return False
+        return sum(compute_phase(host, part)) > SLOW * sum(compute_phase(devices[0], part))
 
     def _distributed(self, layer: ConvLayer) -> tuple[Option, ...]:
         request = self._request

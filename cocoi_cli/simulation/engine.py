@@ -12,6 +12,7 @@ import itertools
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from cocoi_cli.planning.estimates import BESIDE
 from cocoi_cli.runtime.events import (
     AgentJoined,
     AgentLost,
@@ -272,7 +273,7 @@ class _Run:
         """Compute a share here when its turn comes; nothing is cast and nothing sent."""
         key = (instruction.codeword, instruction.share)
         self._host_holds.add(key)
-        seconds = self._host_s(sizes.slices)
+        seconds = BESIDE * self._host_s(sizes.slices)
 
         def compute(start: float) -> float:
             if key not in self._host_holds:  # it was told to drop it

@@ -9,6 +9,7 @@ import pytest
 
 from cocoi_cli.planning.defaults import default_plan
 from cocoi_cli.planning.distributions import ShiftExponential
+from cocoi_cli.planning.estimates import BESIDE
 from cocoi_cli.planning.fleet_model import DeviceModel, FleetModel, HostModel, Phase
 from cocoi_cli.planning.loads import FINISH_PASSES
 from cocoi_cli.planning.order_statistics import kth_arrival
@@ -213,7 +214,7 @@ def test_the_hosts_own_share_needs_no_wire():
     assert (found.agents[2].bytes_out, found.agents[2].bytes_in) == (0, 0)
     (sizes,) = {strip for stage in shared(layers, plan) for strip in stage.strips}
     assert found.bytes_out == 2 * sizes.bytes_out
-    assert found.local_s == pytest.approx(4 * summed(host(), sizes.slices).mean_s)
+    assert found.local_s == pytest.approx(4 * BESIDE * summed(host(), sizes.slices).mean_s)
 
 
 # --- devices that die --------------------------------------------------------------------------
