@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 SLOW: Final = 2.0  # medians; of a healthy agent single shares take so long, not most of them
 NEWEST: Final = 6  # shares that tell how slow an agent is
+SHORTEST_S: Final = (
+    0.020  # usual computing: what else a device does for some milliseconds makes shorter shares vary most
+)
 FEWEST: Final = 3  # answers of a stage, before their median is called usual
 LATE: Final = 1.5  # medians after which a share without an answer says something
 MOST: Final = 50.0
@@ -65,7 +68,7 @@ class Experience:
         if len(stage.agents) < FEWEST:
             return
         usual_run_s, usual_s = median(stage.run_s), median(stage.all_s)
-        if usual_run_s <= 0 or usual_s <= 0:  # a coarse clock
+        if usual_run_s < SHORTEST_S:
             return
         for agent, run_s in zip(stage.agents, stage.run_s, strict=True):
             self._note(agent, run_s / usual_run_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cocoi_cli.runtime.experience import MOST, NEWEST, Experience, has_changed
+from cocoi_cli.runtime.experience import MOST, NEWEST, SHORTEST_S, Experience, has_changed
 
 AGENTS = ("a", "b", "c", "d", "e")
 
@@ -47,10 +47,12 @@ def test_a_share_that_is_never_answered_counts_by_its_age() -> None:
     assert lived(*[stage] * NEWEST, unanswered=(("c", 2.0),)).slow() == {}  # it may still be a usual one
 
 
-def test_stages_of_few_answers_and_of_no_time_say_nothing() -> None:
+def test_stages_of_few_answers_and_short_ones_say_nothing() -> None:
     few = {"a": 0.1, "b": 9.0}
     assert lived(*[few] * 20).slow() == {}
-    assert lived(*[dict.fromkeys(AGENTS, 0.0)] * 20).slow() == {}
+    for usual in (0.0, 0.9 * SHORTEST_S):  # 0 with a coarse clock
+        assert lived(*[dict.fromkeys(AGENTS, usual) | {"c": 1.0}] * 20).slow() == {}
+    assert "c" in lived(*[dict.fromkeys(AGENTS, 1.1 * SHORTEST_S) | {"c": 1.0}] * 20).slow()
 
 
 def test_one_that_begins_anew_is_quick_until_it_is_seen() -> None:
