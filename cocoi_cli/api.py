@@ -49,6 +49,7 @@ class Fleet:
         self._engine: Engine | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._task: asyncio.Task[object] | None = None
 
     @classmethod
     def embedded(cls, agents: int = 6) -> Fleet:
@@ -161,16 +162,16 @@ class Fleet:
 
     def close(self) -> None:
         """As `__exit__`; idempotent."""
-        engine, self._engine = self._engine, None
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return
         try:
-            if engine is not None:
-                self._finish(engine.aclose())
+            self._finish(self._end_call())
+            if self._engine is not None:
+                self._finish(self._engine.aclose())
             self._finish(loop.shutdown_default_executor())
         finally:
-            self._loop = self._thread = None
+            self._engine = self._loop = self._thread = None
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()
@@ -181,26 +182,40 @@ class Fleet:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=self._loop.run_forever, name="cocoi-loop", daemon=True)
                 self._thread.start()
-            engine = self._make_engine()
+            # Remembered first: an interrupt may come when all agents have just been connected.
+            self._engine = self._make_engine()
             try:
-                self._call(engine.start())
+                self._call(self._engine.start())
             except BaseException:
                 self.close()
                 raise
-            self._engine = engine
         return self._engine
 
     def _call(self, coroutine: Coroutine[None, None, Result]) -> Result:
         """Run in the loop's thread; an interrupt here cancels it there and waits for its clean-up."""
         assert self._loop is not None  # noqa: S101 - set with the thread
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future = asyncio.run_coroutine_threadsafe(self._remembered(coroutine), self._loop)
         try:
             return future.result()
         except BaseException:
             if not future.done():
-                future.cancel()
-                self._finish(_settle())
+                self._finish(self._end_call())
             raise
+
+    async def _remembered(self, coroutine: Coroutine[None, None, Result]) -> Result:
+        """Known to `close` too: an interrupt may come before `_call` holds the future."""
+        self._task = asyncio.current_task()
+        try:
+            return await coroutine
+        finally:
+            self._task = None
+
+    async def _end_call(self) -> None:
+        """Cancel what `_call` runs, once, and let it finish its clean-up, which is bounded."""
+        if (task := self._task) is not None:
+            if not task.cancelling():
+                task.cancel()
+            await asyncio.wait([task], timeout=10.0)
 
     def _finish(self, coroutine: Coroutine[None, None, None]) -> None:
         """Run clean-up in the loop's thread to its end; it is bounded, and a second interrupt must not cut it off."""
@@ -224,10 +239,3 @@ def rehearsals_path() -> Path:
     from cocoi_cli.fleet.folders import cache_folder  # noqa: PLC0415  (as in `Fleet.load`)
 
     return cache_folder() / "rehearsals.json"
-
-
-async def _settle() -> None:
-    """Return once every task that was cancelled has had the chance to finish its clean-up; others live on."""
-    ending = [task for task in asyncio.all_tasks() if task.cancelling()]
-    if ending:
-        await asyncio.wait(ending, timeout=10.0)

@@ -137,9 +137,10 @@ class BenchFleet:
 
     def close(self) -> None:
         """Close what is open; idempotent."""
-        fleet, self._fleet = self._fleet, None
-        if fleet is not None:
-            fleet.__exit__(None, None, None)
+        if self._fleet is not None:
+            # Forgotten afterwards: what an interrupt leaves open, `__exit__` closes.
+            self._fleet.__exit__(None, None, None)
+            self._fleet = None
 
     def conditions(self) -> dict[str, Any]:
         """What each device says of itself: processor, temperature, whether it is throttled."""
