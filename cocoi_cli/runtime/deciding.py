@@ -14,6 +14,7 @@ from cocoi_cli.planning.planner import make_plan
 from cocoi_cli.planning.request import Request
 from cocoi_cli.runtime.experience import has_changed
 from cocoi_cli.runtime.failures import NoAgentsError
+from cocoi_cli.runtime.trials import Trials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -44,17 +45,17 @@ class NoProfileError(ConfigurationError):
 
 @dataclass(slots=True)
 class _Kept:
-    """A plan of the planner's.
+    """A plan of the planner's, and what was tried beside it.
 
     Attributes:
-        plan: What it is.
-        names: The devices that it is for.
+        trials: Chooses between them.
+        names: The devices that they are for.
         slow: Which of them were slow, and how many times.
-        patience: Inferences for which it is kept whatever their agents do.
-        uses: Inferences that followed it.
+        patience: Inferences for which they are kept whatever their agents do.
+        uses: Inferences that followed one of them.
     """
 
-    plan: Plan
+    trials: Trials
     names: frozenset[str]
     slow: Mapping[str, float]
     patience: int
@@ -62,7 +63,10 @@ class _Kept:
 
 
 class Decider:
-    """Makes plans; the planner's are kept while enough of their agents live and compute as they did."""
+    """Makes plans; the planner's are kept while enough of their agents live and compute as they did.
+
+    What their inferences take decides between the planner's first and others (`trials`).
+    """
 
     def __init__(self, model: FleetModel | None) -> None:
         """Decide by what is known of the fleet; None where nothing was measured."""
@@ -112,6 +116,11 @@ class Decider:
             raise NoAgentsError(plan.k or 1)
         return plan
 
+    def took(self, plan: Plan, seconds: float) -> None:
+        """An inference by a plan from `decide` has been made."""
+        for kept in self._kept.values():
+            kept.trials.took(plan, seconds)
+
     def _planned(
         self,
         prepared: Prepared,
@@ -131,19 +140,26 @@ class Decider:
         names = frozenset(device.name for device in known)
         kept = self._kept.get(key)
         is_old = kept is not None and has_changed(kept.slow, slow) and kept.uses >= kept.patience
-        if kept is None or is_old or not _enough(kept.plan, kept.names, names):
-            request = Request(transport=options.transport, host=options.host, alone_s=alone_s)
-            known = tuple(_slowed(each, slow.get(each.name)) for each in known)
-            made = make_plan(prepared.layers, segments(), replace(self._model, devices=known), request)
+        request = Request(transport=options.transport, host=options.host, alone_s=alone_s)
+
+        def plan_for(error: float) -> Plan:
+            assert self._model is not None  # noqa: S101 - asked above
+            devices = tuple(_slowed(each, slow.get(each.name, 1.0) * error) for each in known)
+            return make_plan(prepared.layers, segments(), replace(self._model, devices=devices), request)
+
+        if kept is None or is_old or not _enough(kept.trials, kept.names, names):
             patience = 2 * kept.patience if is_old and kept is not None else PATIENCE
-            kept = self._kept[key] = _Kept(made, names, dict(slow), min(patience, MOST_PATIENCE))
+            kept = _Kept(Trials(plan_for(1.0)), names, dict(slow), min(patience, MOST_PATIENCE))
+            self._kept[key] = kept
+        elif (error := kept.trials.error()) is not None:
+            kept.trials.add(plan_for(error))
         kept.uses += 1
-        return kept.plan
+        return kept.trials.choose(alone_s)
 
 
-def _slowed(device: DeviceModel, factor: float | None) -> DeviceModel:
+def _slowed(device: DeviceModel, factor: float) -> DeviceModel:
     """A device as it computes now."""
-    return device if factor is None else replace(device, slowdown=((1.0, factor),))
+    return device if factor == 1.0 else replace(device, slowdown=((1.0, factor),))
 
 
 def _check_given(plan: Plan, options: Options, prepared: Prepared, segments: Sequence[Segment], living: int) -> None:
@@ -157,9 +173,15 @@ def _check_given(plan: Plan, options: Options, prepared: Prepared, segments: Seq
     check_plan(plan, prepared.layers, segments, able, source=source, text=text)
 
 
-def _enough(plan: Plan, planned: frozenset[str], living: frozenset[str]) -> bool:
-    """Whether a plan still suits the devices that live: one more than it needs, and none that it does not know."""
+def _enough(trials: Trials, planned: frozenset[str], living: frozenset[str]) -> bool:
+    """Whether plans still suit the devices that live: one more than they need, and none that they do not know."""
     if not living <= planned:
         return False
-    needed = max([1, *(layer.k - layer.host for layer in plan.layers if layer.distributed)])  # without any it is local
-    return plan.is_local or living == planned or len(living) > needed
+    if trials.planned.is_local or living == planned:
+        return True
+    return len(living) > max(1, *(needed(plan) for plan in trials.plans))
+
+
+def needed(plan: Plan) -> int:
+    """Agents without which a plan cannot be followed as it is."""
+    return max([0, *(layer.k - layer.host for layer in plan.layers if layer.distributed)])

@@ -162,6 +162,7 @@ class Engine:
         if baseline is None:
             settled = self._settler.known(model, shapes, plan)
             outcome = await self._run_verified(settled, tensors, options, progress, observe)
+            self._decider.took(plan, outcome.latency_s)
             seconds = self._baselines[self._key(model, shapes)]
             return self._report(model, name, outcome, seconds, None, (*warnings, *outcome.warnings))
         settled = await self._settler.settle(model, shapes, plan, tensors, baseline)
@@ -179,6 +180,7 @@ class Engine:
             warnings.append(f"rounding errs by {check.max_rel_error:.0e} on this input; it is computed again")
             settled = await self._settler.tighten(model, shapes, plan, settled, tensors, baseline, check)
             once = replace(options, kill=0)
+        self._decider.took(plan, outcome.latency_s)
         return self._report(
             *(model, name, outcome, baseline.seconds),
             check if options.check else None,
