@@ -30,6 +30,7 @@ _TYPES: Final[Mapping[str, str]] = {
     "tensor(int8)": "i8", "tensor(int16)": "i16", "tensor(int32)": "i32", "tensor(int64)": "i64",
     "tensor(uint8)": "u8", "tensor(uint16)": "u16", "tensor(uint32)": "u32", "tensor(uint64)": "u64",
 }  # fmt: skip
+COPIES: Final = 2  # of built-in weights: as they came, and as the kernels want them
 _SILENT: Final = 4  # every error is mapped and reported; ONNX Runtime need not print it too
 _FLOATS: Final = frozenset({"f16", "f32", "f64"})
 
@@ -100,6 +101,7 @@ class Program:
         inputs: What a run must bring, by name.
         outputs: In the order of the graph.
         linear: Whether scaling the run's tensors scales the float outputs alike.
+        size_bytes: Memory that only this program takes, about.
     """
 
     id: str
@@ -108,6 +110,7 @@ class Program:
     inputs: Mapping[str, Port]
     outputs: tuple[Port, ...]
     linear: bool
+    size_bytes: int = 0
 
 
 class Engine:
@@ -143,7 +146,8 @@ class Engine:
         if session is None:
             session = self._sessions[key] = self._session(open_blob(load.graph), constants)
         fed = {n: a for n, (b, a) in arrays.items() if b.how == "input"}
-        return _program(load, session, fed)
+        built_in = sum(array.nbytes for _, array in constants.values())
+        return _program(load, session, fed, COPIES * built_in)
 
     def run(
         self,
@@ -215,7 +219,7 @@ def _bound_array(binding: Binding, open_blob: OpenBlob) -> AnyArray:
     return data.view(dtype).reshape(binding.shape)
 
 
-def _program(load: Load, session: Any, fed: Mapping[str, AnyArray]) -> Program:  # noqa: ANN401 - untyped library
+def _program(load: Load, session: Any, fed: Mapping[str, AnyArray], size_bytes: int) -> Program:  # noqa: ANN401 - untyped library
     inputs = {port.name: port for port in map(_port, session.get_inputs())}
     unknown = [name for name in fed if name not in inputs]
     if unknown:
@@ -223,7 +227,9 @@ def _program(load: Load, session: Any, fed: Mapping[str, AnyArray]) -> Program: 
     for name, array in fed.items():
         _check_port(inputs[name], array, BadProgramError)
     needed = {name: port for name, port in inputs.items() if name not in fed}
-    return Program(load.program, session, fed, needed, tuple(map(_port, session.get_outputs())), load.linear)
+    return Program(
+        load.program, session, fed, needed, tuple(map(_port, session.get_outputs())), load.linear, size_bytes
+    )
 
 
 def _port(node: Any) -> Port:  # noqa: ANN401 - untyped library

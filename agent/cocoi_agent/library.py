@@ -32,14 +32,17 @@ class Library:
         engine: Makes programs.
         store: Keeps blobs; used in the library's own thread.
         budget: Blobs on their way to the store count against it.
+        program_limit: Bytes that loaded programs may take; beyond, those that were not used for longest are dropped
+            (a host loads them again where it needs them), but never the newest.
     """
 
-    def __init__(self, engine: Engine, store: Store, budget: Budget) -> None:
+    def __init__(self, engine: Engine, store: Store, budget: Budget, program_limit: int) -> None:
         self._engine = engine
         self._store = store
         self._budget = budget
         self._lane = Lane("store")
         self._programs: OrderedDict[str, Program] = OrderedDict()
+        self._program_limit = program_limit
 
     def __repr__(self) -> str:
         return f"<Library programs={len(self._programs)} store_bytes={self.used_bytes}>"
@@ -83,8 +86,8 @@ class Library:
 
         def ready(program: Program) -> None:
             self._programs[program.id] = program
-            while len(self._programs) > MAX_PROGRAMS:
-                self._programs.popitem(last=False)
+            self._programs.move_to_end(program.id)
+            self._drop_surplus()
             client.tell(Loaded(program.id))
 
         self._request(client, lambda: self._engine.load(message, self._store.open), ready, message.program)
@@ -92,6 +95,12 @@ class Library:
     def close(self) -> None:
         """Let the thread end after what it is doing."""
         self._lane.close()
+
+    def _drop_surplus(self) -> None:
+        taken = sum(program.size_bytes for program in self._programs.values())
+        while len(self._programs) > MAX_PROGRAMS or (taken > self._program_limit and len(self._programs) > 1):
+            _, dropped = self._programs.popitem(last=False)
+            taken -= dropped.size_bytes
 
     def _request(
         self,

@@ -16,9 +16,10 @@ from cocoi_agent.listening import interface_addresses, moved_to
 from cocoi_agent.server import Server, serve
 from cocoi_agent.store import DiskStore, MemoryStore, Store
 from cocoi_agent.trust import TrustError, agent_context
+from cocoi_agent.vitals import memory_bytes
 from cocoi_agent.wire.limits import DEFAULT_MAX_TAIL
 from cocoi_agent.wire.messages import Bye
-from cocoi_agent.worker import Settings, Worker
+from cocoi_agent.worker import DEFAULT_PROGRAM_LIMIT, Settings, Worker
 
 if TYPE_CHECKING:
     import ssl
@@ -170,12 +171,14 @@ def _context(options: Options) -> ssl.SSLContext | None:
 
 def settings_of(options: Options) -> Settings:
     """The limits that the command line asked for."""
+    room = options.data_limit or memory_bytes()
     return Settings(
         name=options.name,
         memory_limit=options.memory_limit,
         queue_limit=options.queue_limit,
         max_connections=options.connection_limit,
         max_tail=min(DEFAULT_MAX_TAIL, options.memory_limit),
+        program_limit=room // 2 if room else DEFAULT_PROGRAM_LIMIT,
     )
 
 

@@ -63,13 +63,18 @@ def machine_facts(proc: Path = _PROC) -> dict[str, str | int | float]:
         "python": platform.python_version(),
         "onnxruntime": onnxruntime.__version__,
     }
-    memory = kilobytes(proc / "meminfo", "MemTotal:") or _sysconf_memory()
+    memory = memory_bytes(proc)
     if memory is not None:
         facts["memory_bytes"] = memory
     model = _text(proc / "device-tree/model")
     if model:
         facts["model"] = model.rstrip("\0")[:200]
     return facts
+
+
+def memory_bytes(proc: Path = _PROC) -> int | None:
+    """Memory of the machine; None where it is not known."""
+    return kilobytes(proc / "meminfo", "MemTotal:") or _sysconf_memory()
 
 
 def _cores() -> int:

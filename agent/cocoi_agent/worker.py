@@ -60,6 +60,8 @@ STALL_S: Final = 30.0  # a host that takes nothing for so long while answers wai
 Tensors = tuple[AnyArray, ...]
 Note = Callable[[Kind, str], None]
 
+DEFAULT_PROGRAM_LIMIT: Final = 1024 * MEBIBYTE
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -71,6 +73,7 @@ class Settings:
         queue_limit: Parts that may wait or run for all hosts together.
         max_connections: Hosts at once.
         max_tail: Bytes of tensors in one message.
+        program_limit: Bytes that programs with weights built in may take.
     """
 
     name: str = "agent"
@@ -78,6 +81,7 @@ class Settings:
     queue_limit: int = 1024
     max_connections: int = 32
     max_tail: int = 256 * MEBIBYTE
+    program_limit: int = DEFAULT_PROGRAM_LIMIT
 
 
 class Worker:
@@ -103,7 +107,7 @@ class Worker:
         self._machine = machine_facts()
         self._clients: dict[Connection, Client] = {}
         self.budget = Budget(settings.memory_limit)
-        self.library = Library(engine, store, self.budget)
+        self.library = Library(engine, store, self.budget, settings.program_limit)
         self.runs = Runs(Computer(engine, clock), self.library, self.budget, settings.queue_limit, clock)
         self._handlers: Mapping[type, Callable[[Client, Any, Tensors], None]] = {
             Have: lambda client, message, _: self.library.have(client, message),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cocoi_agent.connection import ConnectionLostError
-from cocoi_agent.engine import Engine
+from cocoi_agent.engine import COPIES, Engine
 from cocoi_agent.wire.messages import (
     Answer,
     AskVitals,
@@ -450,6 +450,40 @@ async def test_a_program_that_is_not_loaded_is_refused_part_by_part() -> None:
             assert (answer.status, answer.code, tensors) == (Status.REFUSED, "unknown-program", ())
         await host.ask(Ping(0))
         assert host.credits == X.nbytes
+
+
+@in_loop
+async def test_programs_that_were_not_used_for_longest_make_room_for_new_ones() -> None:
+    recipes = [conv(WEIGHTS * scale, how="initializer") for scale in (1, 2, 3)]
+    limit = 2 * COPIES * WEIGHTS.nbytes
+    async with bench(program_limit=limit) as made:
+        host = await made.host()
+        programs = [await host.load(recipe) for recipe in recipes[:2]]
+        await host.run(programs[0], x=X)
+        programs.append(await host.load(recipes[2]))
+        statuses = [(await host.run(program, x=X))[0].status for program in programs]
+        assert statuses == [Status.DONE, Status.REFUSED, Status.DONE]
+        await host.load(recipes[1])  # the host's way out of it
+        assert (await host.run(programs[1], x=X))[0].status is Status.DONE
+
+
+@in_loop
+async def test_a_program_larger_than_the_limit_is_kept_until_another_comes() -> None:
+    recipes = [conv(WEIGHTS * scale, how="initializer") for scale in (1, 2)]
+    async with bench(program_limit=1) as made:
+        host = await made.host()
+        for recipe in recipes:
+            assert (await host.run(await host.load(recipe), x=X))[0].status is Status.DONE
+        assert (await host.run(recipes[0].program, x=X))[0].status is Status.REFUSED
+
+
+@in_loop
+async def test_programs_whose_weights_are_fed_take_no_memory_of_their_own() -> None:
+    async with bench(program_limit=1) as made:
+        host = await made.host()
+        programs = [await host.load(conv(WEIGHTS * scale)) for scale in (1, 2, 3)]
+        for program in programs:
+            assert (await host.run(program, x=X))[0].status is Status.DONE
 
 
 @in_loop
