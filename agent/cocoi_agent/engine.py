@@ -10,6 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
@@ -189,6 +190,19 @@ def run_options() -> Any:  # noqa: ANN401 - untyped library
     return options
 
 
+@cache
+def share_arena() -> None:
+    """Let all sessions of this process take their tensors from one arena.
+
+    Each would keep one of its own, as large as its largest run; and what another session has just given back is still
+    in the processor's caches.
+    """
+    place = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(place, None)
+
+
 def new_session(model: bytes, threads: int = 1) -> Any:  # noqa: ANN401 - untyped library
     """A session as the agent makes them: few threads, none of them spinning.
 
@@ -196,7 +210,9 @@ def new_session(model: bytes, threads: int = 1) -> Any:  # noqa: ANN401 - untype
         BadProgramError: If ONNX Runtime refuses the model.
         OutOfMemoryError: If there was no memory.
     """
+    share_arena()
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _SILENT

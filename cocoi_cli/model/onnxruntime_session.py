@@ -52,7 +52,9 @@ def session_options(threads: int | None = None, *, optimise: bool = True) -> ort
         threads: Threads inside an operator; None leaves the choice to ONNX Runtime.
         optimise: Whether ONNX Runtime may rewrite the graph. Without, opening is cheaper.
     """
+    _share_arena()
     options = ort.SessionOptions()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
@@ -61,6 +63,13 @@ def session_options(threads: int | None = None, *, optimise: bool = True) -> ort
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     return options
+
+
+@functools.cache
+def _share_arena() -> None:
+    """Let all sessions of this process take their tensors from one arena; each would keep its largest run's memory."""
+    place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(place, None)
 
 
 def open_session(model: bytes | Path, *, threads: int | None = None, optimise: bool = True) -> ort.InferenceSession:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -175,3 +179,31 @@ def test_protobuf_fields_round_trip_and_end_where_the_bytes_do() -> None:
     for cut in (1, 2, 4, 6, len(data) - 1):
         with pytest.raises(BadBytesError):
             list(fields(memoryview(data[:cut])))
+
+
+MANY_SESSIONS = """
+import numpy as np
+from cocoi_agent.engine import new_session
+from tests.agent.programs import conv_chain
+
+def resident():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS:"))
+
+x = np.ones((1, 16, 256, 256), np.float32)
+grown, before = [], 0
+for _ in range(7):
+    session = new_session(conv_chain(16))
+    kept = [*globals().get("kept", []), session]
+    session.run(None, {"x": x})
+    grown.append(resident() - before)
+    before += grown[-1]
+print(sum(grown[2:]), x.nbytes // 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from procfs")
+def test_sessions_share_the_memory_of_their_runs() -> None:
+    """Each keeps its weights only; with an arena of their own each would keep several times `x`."""
+    found = subprocess.run([sys.executable, "-c", MANY_SESSIONS], capture_output=True, text=True, check=True)
+    grown, one = map(int, found.stdout.split())
+    assert grown < 3 * one
