@@ -1,12 +1,13 @@
 """Measuring devices through their agents: what an inference finds, without a login.
 
 An agent has one share at a time in an inference, and so it has here: what a share takes that
-hardly computes (receiving, unpacking, answering), and what one takes more that convolves what the
-agent holds already. Shares that wait for each other in the agent would cost more, or less: its
-threads then contend, or take several at once. Only what bytes cost the processor shows where
-shares follow each other without a pause: what the wire does meanwhile is hidden. All agents
-convolve at once, as in an inference; what needs the wire or many messages is measured one agent
-after the other, because they share the host and its port, and then that port by all together.
+hardly computes (receiving, unpacking, answering), at once and after a rest, and what one takes
+more that convolves what the agent holds already. Shares that wait for each other in the agent
+would cost more, or less: its threads then contend, or take several at once. Only what bytes cost
+the processor shows where shares follow each other without a pause: what the wire does meanwhile
+is hidden. All agents convolve at once, as in an inference; what needs the wire or many messages
+is measured one agent after the other, because they share the host and its port, and then that
+port by all together.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 from cocoi_cli.fleet.agent_shares import NUMBER, WIDE, Hub, load, load_dry, noise, rows_of
 from cocoi_cli.fleet.port_profile import finished_s, measure_port, received_s
 from cocoi_cli.fleet.workloads import GRID, LADEN, STEADY, flops, in_a_share
-from cocoi_cli.planning.profile import Compute, Convolution, DeviceProfile, Link, Port, Round, Samples
+from cocoi_cli.planning.profile import REST_S, Compute, Convolution, DeviceProfile, Link, Port, Round, Samples
 from cocoi_cli.runtime.connecting import open_living
 from cocoi_cli.runtime.link import AgentLink, LinkError
 
@@ -56,6 +57,7 @@ class _Agent:
     skipped: int = 0
     spent_s: float = 0.0
     tasks: tuple[float, ...] = ()
+    rested: tuple[float, ...] = ()
     carrying: list[float] = field(default_factory=list)
     rounds: list[Round] = field(default_factory=list)
 
@@ -178,10 +180,16 @@ async def _measure_bytes(hub: Hub, agent: _Agent, cell: Cell) -> None:
     agent.carrying.append(max(laden_s - dry_s, 1e-7) / carried * MEGABYTE)
 
 
-async def _series(hub: Hub, agent: _Agent, program: str, x: AnyArray, shares: int) -> list[float]:
-    """How long each of some shares took, sent when the answer to the one before was there."""
+async def _series(
+    hub: Hub, agent: _Agent, program: str, x: AnyArray, shares: int, *, rest_s: float = 0.0
+) -> list[float]:
+    """How long each of some shares took, sent when the answer to the one before was there, and after a rest."""
     await hub.send(agent.link, program, x, "f16")  # the first opens the session
-    answers = [await hub.send(agent.link, program, x, "f16") for _ in range(shares)]
+    answers = []
+    for _ in range(shares):
+        if rest_s:
+            await asyncio.sleep(rest_s)
+        answers.append(await hub.send(agent.link, program, x, "f16"))
     return [each.here_s - each.sent_s for each in answers]
 
 
@@ -207,11 +215,13 @@ def convolution_seconds(taken: Sequence[float], beside_s: float) -> tuple[float,
 
 
 async def _measure_tasks(hub: Hub, agent: _Agent) -> None:
-    """What a share costs that hardly computes, beside its round trip: shares one after the other, in blocks."""
+    """What a share costs that hardly computes, beside its round trip: one after the other in blocks, and rested."""
     program = await load(agent.link, 1, 1, 1)
     x = noise((1, 1, 8, 8))
     blocks = [fmean(await _series(hub, agent, program, x, TINY_SHARES)) for _ in range(3)]
     agent.tasks = tuple(max(block - agent.trip_s, 1e-6) for block in blocks)
+    alone = await _series(hub, agent, program, x, TINY_SHARES, rest_s=REST_S)
+    agent.rested = tuple(max(each - agent.trip_s, 1e-6) for each in alone)
 
 
 async def _measure_link(hub: Hub, agent: _Agent, rounds: int) -> None:
@@ -240,6 +250,7 @@ def _profile(agent: _Agent, made: str) -> DeviceProfile:
     }
     runtime = str(machine.get("onnxruntime", ""))
     tasks = Samples(1, agent.tasks) if agent.tasks else None
+    rested = Samples(1, agent.rested) if agent.rested else None
     carrying = Samples(MEGABYTE, tuple(agent.carrying)) if agent.carrying else None
     clock = agent.link.clock
     return DeviceProfile(
@@ -250,5 +261,5 @@ def _profile(agent: _Agent, made: str) -> DeviceProfile:
         clock_offset_s=clock.offset_s,
         clock_uncertainty_s=clock.uncertainty_s,
         link=Link("direct", tuple(agent.rounds)),
-        compute=Compute(runtime, tuple(agent.convolutions), agent.skipped, {}, {}, tasks, carrying),
+        compute=Compute(runtime, tuple(agent.convolutions), agent.skipped, {}, {}, tasks, rested, carrying),
     )

@@ -95,6 +95,7 @@ class _Row:
     receive_excess: Times
     rtt: Times
     task: Times
+    fresh: Times
     carrying: Times
 
 
@@ -171,6 +172,7 @@ class Estimator:
             receive_excess=load.down * links.receive_excess[columns],
             rtt=links.rtt[columns],
             task=links.task[columns],
+            fresh=links.fresh[columns],
             carrying=links.carrying[columns],
         )
 
@@ -181,6 +183,7 @@ class Estimator:
         columns = slice(0 if host else 1, agents + 1)
         first, second, third = (each[:, columns, :shares] for each in self._exponential)
         work = (row.shift + row.task)[:, None] + row.excess[:, None] * first
+        work[:, :, 0] -= row.fresh  # between two stages devices rest
         send = row.send[:, None] + row.send_excess[:, None] * second
         receive = row.receive[:, None] + row.receive_excess[:, None] * third
         if self._factor is not None:
@@ -220,6 +223,7 @@ class _Links:
         self.receive_excess = np.array([0.0, *(each.receive.excess_s for each in devices)])
         self.rtt = np.array([0.0, *(each.rtt_s for each in devices)])
         self.task = np.array([fleet.host.task_s, *(each.task_s for each in devices)])
+        self.fresh = np.array([0.0, *(each.fresh_s for each in devices)])
         self.carrying = np.array([0.0, *(each.carrying for each in devices)])
 
 

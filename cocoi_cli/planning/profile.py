@@ -23,6 +23,10 @@ SCHEMA: Final = 1
 Through = Literal["direct", "ssh"]
 ORDERS: Final = (0.5, 0.95, 0.99)
 
+REST_S: Final = 0.020
+"""A device that had nothing to do for so long is rested: its first share may take less, where a quota has filled up
+meanwhile, or more, where its processor has slowed down. Between two stages of an inference devices often are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:
@@ -118,6 +122,7 @@ class Compute:
         passes: By what was passed over memory: `to-float16`, `to-float32`, `copy`; bytes of float32.
         tls: By cipher and direction, `chacha20-seal`, `aes-256-gcm-open`, ...; bytes of plain data.
         tasks: Shares that hardly compute, one after the other without a pause; size 1. None where not measured.
+        rested: The same, each after a pause of `REST_S`. None where not measured.
         carrying: What a share takes more for the bytes that come and go with it; size in bytes. None where not
             measured.
     """
@@ -128,6 +133,7 @@ class Compute:
     passes: Mapping[str, Samples]
     tls: Mapping[str, Samples]
     tasks: Samples | None = None
+    rested: Samples | None = None
     carrying: Samples | None = None
 
     @property

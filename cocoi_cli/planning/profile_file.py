@@ -147,6 +147,7 @@ def _compute(compute: Compute) -> dict[str, Any]:
         "passes": {name: _samples(each) for name, each in compute.passes.items()},
         "tls": {name: _samples(each) for name, each in compute.tls.items()},
         "tasks": None if compute.tasks is None else _samples(compute.tasks),
+        "rested": None if compute.rested is None else _samples(compute.rested),
         "carrying": None if compute.carrying is None else _samples(compute.carrying),
     }
 
@@ -222,6 +223,7 @@ def _read_compute(field: Field) -> Compute:
         passes={name: _read_samples(each) for name, each in field.at("passes").members()},
         tls={name: _read_samples(each) for name, each in field.at("tls").members()},
         tasks=field.at("tasks").optional(_read_samples),
+        rested=field.at("rested").optional(_read_samples),
         carrying=field.at("carrying").optional(_read_samples),
     )
 

@@ -6,10 +6,12 @@ of the share there, and on nothing that other devices do.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cocoi_cli.planning.profile import REST_S
 from cocoi_cli.simulation.numbers import Numbers
 from cocoi_cli.simulation.resources import Server, stream
 
@@ -37,6 +39,7 @@ class Task:
         share: Of the codeword.
         sizes: What it takes.
         compute_s: What the device will need for it.
+        fresh_s: What it needs less after a rest.
         send_s: What its link will need for it.
         back_s: What its link will need for the answer.
         done_at: When it was computed.
@@ -50,6 +53,7 @@ class Task:
     share: int
     sizes: Sizes
     compute_s: float
+    fresh_s: float
     send_s: float
     back_s: float
     done_at: float = 0.0
@@ -98,6 +102,7 @@ class Luck:
             share=share,
             sizes=sizes,
             compute_s=(model.compute_s(phase, row[_COMPUTE]) * narrow + model.task_s) * whole,
+            fresh_s=model.fresh_s * whole,
             send_s=model.send_s(sizes.bytes_out, row[_SEND]) * wire,
             back_s=model.receive_s(sizes.bytes_in, row[_BACK]) * wire,
         )
@@ -163,7 +168,7 @@ class Device:
     """
 
     __slots__ = (
-        "_answer", "_clock", "_down", "_port_down", "_port_rate", "_waiting", "_working",
+        "_answer", "_clock", "_down", "_idle_since", "_port_down", "_port_rate", "_waiting", "_working",
         "computed_s", "dead", "dropped", "half_s", "holds", "index", "luck", "name", "up",
     )  # fmt: skip
 
@@ -185,6 +190,7 @@ class Device:
         self._port_down, self._port_rate, self._answer = port.server, port.bytes_per_s, port.answer
         self._waiting: deque[Task] = deque()
         self._working: Task | None = None
+        self._idle_since = -math.inf
         self.holds: dict[tuple[int, int], Task] = {}
         self.computed_s = 0.0
         self.dropped = 0
@@ -215,6 +221,8 @@ class Device:
             task = self._waiting.popleft()
             if not task.unwanted:
                 self._working = task
+                rest = min((self._clock.now - self._idle_since) / REST_S, 1.0)
+                task.compute_s -= rest * task.fresh_s
                 self._clock.at(self._clock.now + task.compute_s, self._done, task)
                 return
             self.dropped += 1
@@ -223,7 +231,7 @@ class Device:
     def _done(self, task: Task) -> None:
         if self._working is not task:  # it died over it
             return
-        self._working = None
+        self._working, self._idle_since = None, self._clock.now
         self.computed_s += task.compute_s
         task.done_at = self._clock.now
         if task.unwanted:

@@ -54,6 +54,7 @@ def agent_document(profile: DeviceProfile) -> dict[str, Any]:
             "flops_per_s": compute.flops_per_s,
             "convolutions": len(compute.convolutions),
             "share_s": None if compute.tasks is None else compute.tasks.mean_s,
+            "rested_share_s": None if compute.rested is None else compute.rested.mean_s,
         },
         "fits": fits_document(profile),
     }

@@ -13,7 +13,16 @@ import pytest
 from cocoi_cli.commands.options import Way
 from cocoi_cli.commands.profile_work import run
 from cocoi_cli.fleet import agent_profile
-from cocoi_cli.fleet.agent_profile import LEAST_PART, MEGABYTE, SHARES, TRIPS, Measured, convolution_seconds, measure
+from cocoi_cli.fleet.agent_profile import (
+    LEAST_PART,
+    MEGABYTE,
+    SHARES,
+    TINY_SHARES,
+    TRIPS,
+    Measured,
+    convolution_seconds,
+    measure,
+)
 from cocoi_cli.fleet.agents import Agents
 from cocoi_cli.fleet.workloads import ENOUGH_FLOPS, GRID, LADEN, MOST_IN_A_SHARE, dry_convolution, flops, in_a_share
 from cocoi_cli.planning.fleet_fit import device_model
@@ -64,7 +73,8 @@ def test_every_figure_is_there_and_positive(honest) -> None:
             assert found.samples.size == 2 * kernel**2 * into * out * width * rows
             assert len(found.samples.seconds) == SHARES
             assert min(found.samples.seconds) > 0
-        assert min(profile.compute.tasks.seconds) > 0
+        assert min(*profile.compute.tasks.seconds, *profile.compute.rested.seconds) > 0
+        assert len(profile.compute.rested.seconds) == TINY_SHARES
         assert profile.compute.flops_per_s > 0
 
 
@@ -75,6 +85,7 @@ def test_a_plan_can_be_made_with_it(honest) -> None:
         assert min(model.task_s, model.rtt_s, model.send.mean(1), model.receive.mean(1)) > 0
         assert len(model.cells) == len(CELLS)
         assert model.task_s == pytest.approx(profile.compute.tasks.mean_s)
+        assert model.task_s - model.fresh_s == pytest.approx(profile.compute.rested.mean_s)
 
 
 def test_what_the_bytes_cost_is_told_apart(honest) -> None:
@@ -127,6 +138,7 @@ def test_it_survives_the_file(honest) -> None:
     for name, each in honest.items():
         kept = found.devices[name]
         assert kept.compute.tasks.mean_s == pytest.approx(each.compute.tasks.mean_s, rel=1e-3)
+        assert kept.compute.rested.mean_s == pytest.approx(each.compute.rested.mean_s, rel=1e-3)
         assert kept.compute.carrying.mean_s == pytest.approx(each.compute.carrying.mean_s, abs=1e-7)
         assert device_model(name, kept).task_s == pytest.approx(device_model(name, each).task_s, rel=1e-3)
 

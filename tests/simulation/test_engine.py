@@ -14,6 +14,7 @@ from cocoi_cli.planning.fleet_model import DeviceModel, FleetModel, HostModel, P
 from cocoi_cli.planning.loads import FINISH_PASSES
 from cocoi_cli.planning.order_statistics import kth_arrival
 from cocoi_cli.planning.plan import ConvPlan, Plan
+from cocoi_cli.planning.profile import REST_S
 from cocoi_cli.runtime import host_share
 from cocoi_cli.runtime.options import Options
 from cocoi_cli.simulation.baselines import local_seconds, single_device
@@ -62,6 +63,22 @@ def test_one_device_does_one_thing_after_another():
     assert found.latencies_s == pytest.approx([expected, expected])
     assert found.stages[0].walls_s == pytest.approx([expected, expected])
     assert (found.bytes_out, found.bytes_in) == (out, back)
+
+
+def test_a_device_that_has_rested_begins_quicker():
+    """In full at first, and in proportion to the time since its last share for the second of two layers."""
+    layers = [LAYER, replace(LAYER, name="next")]
+    plan = planned(layers, "uncoded", 1, 1)
+    stages = shared(layers, plan)
+    tired = FleetModel(fleet(1, task_s=0.008).devices, host(passes=1e30))
+    fresh = replace(tired, devices=(replace(tired.devices[0], fresh_s=0.006),))
+    out, back = 64 * 58 * 56 * 4, 64 * 56 * 56 * 4
+    idle_s = back / BYTES_PER_S + 0.001 + out / BYTES_PER_S  # both ways, and half a round trip for each
+    assert idle_s < REST_S
+    (slow,) = simulate(plan, stages, tired, inferences=1).latencies_s
+    assert simulate(plan, stages, fresh, inferences=1).latencies_s == pytest.approx(
+        [slow - 0.006 - 0.006 * idle_s / REST_S]
+    )
 
 
 def test_the_hosts_part_of_one_share_is_added():
