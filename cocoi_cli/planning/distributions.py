@@ -241,7 +241,7 @@ class Mixture:
 
 
 def share_time(device: DeviceModel, *, up_bytes: float, down_bytes: float, compute: Phase) -> Hypoexponential | Mixture:
-    """How long one share takes on a device that is free and rested, from the first byte sent to the last one received.
+    """How long one share takes on a device that is free, from the first byte sent to the last one received.
 
     Args:
         device: Whose phases, round trip, fixed cost and slowdown are meant.
@@ -254,7 +254,7 @@ def share_time(device: DeviceModel, *, up_bytes: float, down_bytes: float, compu
 
     def slowed(factor: float) -> Hypoexponential:
         wire = 1 + device.carrying * (factor - 1)
-        shift = device.rtt_s + wire * least + factor * (device.task_s - device.fresh_s + compute.shift_s)
+        shift = device.rtt_s + wire * least + factor * (device.task_s + compute.shift_s)
         return Hypoexponential(shift, (wire * excess[0], factor * compute.excess_s, wire * excess[1]))
 
     parts = tuple(slowed(factor) for _, factor in device.slowdown)

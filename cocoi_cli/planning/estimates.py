@@ -10,6 +10,9 @@ followed through these steps:
 * A share whose holder is late, after 1.5 times what is usual, is computed once more by whoever is free.
 * Answers queue at the host's card and at the host: `step_down` apart.
 
+What a rest saves the first share of a stage (`DeviceModel.fresh_s`) is not counted on: how long a device rests depends
+on the stages around, and a planner that takes it for granted makes many short stages, between which there is no rest.
+
 Source: docs/methods.md, "Pulled strips" and the latency model.
 
 Notation: S draws, D devices (the host among them where it takes part), J shares that a device may take.
@@ -95,7 +98,6 @@ class _Row:
     receive_excess: Times
     rtt: Times
     task: Times
-    fresh: Times
     carrying: Times
 
 
@@ -172,7 +174,6 @@ class Estimator:
             receive_excess=load.down * links.receive_excess[columns],
             rtt=links.rtt[columns],
             task=links.task[columns],
-            fresh=links.fresh[columns],
             carrying=links.carrying[columns],
         )
 
@@ -183,7 +184,6 @@ class Estimator:
         columns = slice(0 if host else 1, agents + 1)
         first, second, third = (each[:, columns, :shares] for each in self._exponential)
         work = (row.shift + row.task)[:, None] + row.excess[:, None] * first
-        work[:, :, 0] -= row.fresh  # between two stages devices rest
         send = row.send[:, None] + row.send_excess[:, None] * second
         receive = row.receive[:, None] + row.receive_excess[:, None] * third
         if self._factor is not None:
@@ -223,7 +223,6 @@ class _Links:
         self.receive_excess = np.array([0.0, *(each.receive.excess_s for each in devices)])
         self.rtt = np.array([0.0, *(each.rtt_s for each in devices)])
         self.task = np.array([fleet.host.task_s, *(each.task_s for each in devices)])
-        self.fresh = np.array([0.0, *(each.fresh_s for each in devices)])
         self.carrying = np.array([0.0, *(each.carrying for each in devices)])
 
 

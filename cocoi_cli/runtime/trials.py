@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 TRIED: Final = 3  # inferences of a plan, until their median is believed; of the first, caches are cold
 LATEST: Final = 5  # inferences that the median is of
 FAR_OFF: Final = 1.25  # what was foreseen, or its inverse: then the planner is asked again with the error corrected
-GAINS_LITTLE: Final = 0.6  # of this machine alone: then that is tried too
+GAINS_LITTLE: Final = 0.75  # of this machine alone: then that is tried too
 CLEARLY: Final = 0.95  # of what the plan that is followed takes: then another is followed instead
-HOPELESS: Final = 1.5  # of the quickest: such a plan is not tried again
+HOPELESS: Final = 1.25  # of the quickest: such a plan is not tried again
 RETRY: Final = 32  # inferences until the next best is tried again; each time twice as many
 MOST_RETRY: Final = 1024
 ALONE: Final = "tried, and quicker"
