@@ -1,10 +1,9 @@
 """Which of a few plans is quickest, by what their inferences took. Pure.
 
-A planner foresees; a device is hotter, a layer slower, an input other than what was measured. So its plan is tried
-first, and what came is compared with what else there is: a plan made with the error corrected, and this machine
-alone. Each has a few inferences, and the quickest is followed from then on. Trying this machine alone is never slower
-than it, and is not done where the plan has won by far. What lost is tried again, ever more seldom: it may have had a
-bad moment.
+A planner foresees; a device is hotter, a layer slower, an input other than what was measured. So its plan is followed
+for a while, and where what came is far from what was foreseen, a plan made with the error corrected is tried beside it;
+where little is won, this machine alone. What is tried takes turns with what is followed, so that a busy moment meets
+both, and the quicker is followed from then on. What lost is tried again, ever more seldom.
 
 Source: docs/methods.md, "Trying plans".
 """
@@ -19,13 +18,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from cocoi_cli.planning.plan import Plan
 
-TRIED: Final = 3  # inferences of a plan, until their median is believed; of the first, caches are cold
-LATEST: Final = 5  # inferences that the median is of
-FAR_OFF: Final = 1.25  # what was foreseen, or its inverse: then the planner is asked again with the error corrected
+COLD: Final = 2  # first inferences of a plan, which do not count: caches and sessions are cold
+TRIED: Final = 5  # inferences after them, until their median is believed
+LATEST: Final = 9  # inferences that the median is of
+FAR_OFF: Final = 1.25  # times what was foreseen, the shortest: then the planner is asked again, the error corrected
 GAINS_LITTLE: Final = 0.75  # of this machine alone: then that is tried too
 CLEARLY: Final = 0.95  # of what the plan that is followed takes: then another is followed instead
 HOPELESS: Final = 1.25  # of the quickest: such a plan is not tried again
-RETRY: Final = 32  # inferences until the next best is tried again; each time twice as many
+RETRY: Final = 64  # inferences until the next best is tried again; each time twice as many
 MOST_RETRY: Final = 1024
 ALONE: Final = "tried, and quicker"
 
@@ -35,6 +35,7 @@ class _Candidate:
     """A plan, and seconds of its latest inferences."""
 
     plan: Plan
+    cold: int = COLD
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=LATEST))
 
     @property
@@ -44,6 +45,16 @@ class _Candidate:
     @property
     def usual_s(self) -> float:
         return median(self.seconds)
+
+    def took(self, seconds: float) -> None:
+        if self.cold:
+            self.cold -= 1
+        else:
+            self.seconds.append(seconds)
+
+    def begin_anew(self) -> None:
+        self.cold = COLD
+        self.seconds.clear()
 
 
 class Trials:
@@ -55,6 +66,7 @@ class Trials:
         self._followed = self._candidates[0]
         self._was_corrected = plan.is_local
         self._retry, self._until_retry = RETRY, RETRY
+        self._is_followed = True  # the latest inference was of the plan that is followed, not of one that is tried
 
     @property
     def planned(self) -> Plan:
@@ -67,13 +79,13 @@ class Trials:
         return tuple(each.plan for each in self._candidates)
 
     def error(self) -> float | None:
-        """By what the planner's seconds must be multiplied to be those that came, once, where it is far from 1."""
+        """How many times longer than foreseen the first plan takes, once, where even its shortest inference did."""
         first = self._candidates[0]
         if self._was_corrected or not first.is_tried or first.plan.prediction is None:
             return None
         self._was_corrected = True
-        error = first.usual_s / first.plan.prediction.latency_s
-        return None if 1 / FAR_OFF < error < FAR_OFF else error
+        foreseen_s = first.plan.prediction.latency_s
+        return first.usual_s / foreseen_s if min(first.seconds) > FAR_OFF * foreseen_s else None
 
     def add(self, plan: Plan) -> None:
         """Try another one, unless it says the same as one that is known."""
@@ -87,13 +99,15 @@ class Trials:
             alone_s: What the unmodified model took on this machine; None where that is not known.
         """
         self._count()
-        untried = [each for each in self._candidates if not each.is_tried]
-        if not untried and alone_s is not None and self._best().usual_s > GAINS_LITTLE * alone_s:
+        if not self._followed.is_tried:
+            return self._followed.plan
+        if alone_s is not None and self._followed.usual_s > GAINS_LITTLE * alone_s:
             self.add(replace(self.planned.all_local(ALONE), prediction=None))
-            untried = [each for each in self._candidates if not each.is_tried]
+        untried = [each for each in self._candidates if not each.is_tried]
         if untried:
-            return untried[0].plan
-        best = self._best()
+            self._is_followed = not self._is_followed
+            return self._followed.plan if self._is_followed else untried[0].plan
+        best = min(self._candidates, key=lambda each: each.usual_s)
         if best.usual_s < CLEARLY * self._followed.usual_s:
             self._followed = best
         return self._followed.plan
@@ -102,10 +116,7 @@ class Trials:
         """An inference by a plan has been made; of one that is not known nothing is kept."""
         for each in self._candidates:
             if each.plan is plan:
-                each.seconds.append(seconds)
-
-    def _best(self) -> _Candidate:
-        return min(self._candidates, key=lambda each: each.usual_s)
+                each.took(seconds)
 
     def _count(self) -> None:
         """Now and then the next best is tried again."""
@@ -115,10 +126,10 @@ class Trials:
         if self._until_retry > 0:
             return
         self._retry = self._until_retry = min(2 * self._retry, MOST_RETRY)
-        best = self._best()
-        others = [each for each in self._candidates if each is not best and each.usual_s < HOPELESS * best.usual_s]
+        most_s = HOPELESS * self._followed.usual_s
+        others = [each for each in self._candidates if each is not self._followed and each.usual_s < most_s]
         if others:
-            min(others, key=lambda each: each.usual_s).seconds.clear()
+            min(others, key=lambda each: each.usual_s).begin_anew()
 
 
 def _same(one: Plan, other: Plan) -> bool:

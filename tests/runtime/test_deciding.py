@@ -120,7 +120,7 @@ def test_an_agent_that_is_slow_now_and_then_costs_ever_fewer_plans(decide, made)
 def test_a_plan_that_took_far_longer_than_foreseen_is_made_anew_with_slower_devices(prepared, segments, made) -> None:
     decider = Decider(SLOW_HOST)
     first = None
-    for _ in range(10):
+    for _ in range(40):
         plan = decider.decide(prepared, lambda: segments, Options(scheme=AUTO), NAMES)
         first = first or plan
         decider.took(plan, 1.0 if plan.is_local else 1e4 * plan.prediction.latency_s)
@@ -132,7 +132,7 @@ def test_a_plan_that_took_far_longer_than_foreseen_is_made_anew_with_slower_devi
 def test_a_plan_that_is_slower_than_this_machine_alone_is_left(prepared, segments) -> None:
     decider = Decider(SLOW_HOST)
     alone_s = 1e6
-    for _ in range(10):
+    for _ in range(40):
         plan = decider.decide(prepared, lambda: segments, Options(scheme=AUTO), NAMES, alone_s)
         decider.took(plan, alone_s if plan.is_local else 2 * alone_s)
     assert plan.is_local
