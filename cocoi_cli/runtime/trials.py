@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from cocoi_cli.planning.plan import Plan
 
-COLD: Final = 2  # first inferences of a plan, which do not count: caches and sessions are cold
-TRIED: Final = 5  # inferences after them, until their median is believed
+COLD: Final = 1  # first inference of a plan, which does not count: caches and sessions are cold
+TRIED: Final = 4  # inferences after it, until their median is believed
 LATEST: Final = 9  # inferences that the median is of
 FAR_OFF: Final = 1.25  # times what was foreseen, the shortest: then the planner is asked again, the error corrected
 GAINS_LITTLE: Final = 0.75  # of this machine alone: then that is tried too
@@ -103,14 +103,15 @@ class Trials:
             return self._followed.plan
         if alone_s is not None and self._followed.usual_s > GAINS_LITTLE * alone_s:
             self.add(replace(self.planned.all_local(ALONE), prediction=None))
-        untried = [each for each in self._candidates if not each.is_tried]
-        if untried:
-            self._is_followed = not self._is_followed
-            return self._followed.plan if self._is_followed else untried[0].plan
-        best = min(self._candidates, key=lambda each: each.usual_s)
+        best = min((each for each in self._candidates if each.is_tried), key=lambda each: each.usual_s)
         if best.usual_s < CLEARLY * self._followed.usual_s:
             self._followed = best
-        return self._followed.plan
+        # This machine alone first: to try it costs nothing that was promised.
+        untried = sorted(
+            (each for each in self._candidates if not each.is_tried), key=lambda each: not each.plan.is_local
+        )
+        self._is_followed = not (untried and self._is_followed)
+        return self._followed.plan if self._is_followed else untried[0].plan
 
     def took(self, plan: Plan, seconds: float) -> None:
         """An inference by a plan has been made; of one that is not known nothing is kept."""

@@ -48,6 +48,16 @@ def test_this_machine_alone_is_tried_in_turns_where_little_is_won(alone, chosen)
     assert set(followed[FIRST_TURN + TURNS :]) == {chosen}
 
 
+def test_alone_is_tried_before_another_plan_and_followed_meanwhile_if_it_is_quicker() -> None:
+    trials = Trials(FIRST)
+    follow(trials, {4: 0.9}, FIRST_TURN)
+    trials.add(SECOND)
+    followed = follow(trials, {4: 0.9, 5: 0.85, 0: 0.7}, 40)
+    assert followed[: TURNS - 1] == ([0, 4] * FIRST_TURN)[:-1]
+    assert set(followed[TURNS : 2 * TURNS]) == {0, 5}
+    assert set(followed[2 * TURNS :]) == {0}
+
+
 def test_where_alone_is_not_known_it_is_not_tried() -> None:
     assert follow(Trials(FIRST), {4: 0.9}, 40, alone_s=None) == [4] * 40
 
@@ -71,7 +81,7 @@ def test_what_takes_far_longer_than_foreseen_is_told_once(took_s, error) -> None
 
 def test_a_busy_moment_is_no_error_of_the_planner() -> None:
     trials = Trials(FIRST)
-    for seconds in (0.9, 0.8, 0.3, 0.3, 0.11, 0.3, 0.3):
+    for seconds in (0.9, 0.3, 0.3, 0.11, 0.3):
         follow(trials, {4: seconds}, 1)
     assert trials.error() is None
 
