@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 
 import pytest
 
@@ -62,3 +63,26 @@ def test_the_fleet_can_be_started_again(monkeypatch):
     with fleet:
         pass
     assert engine.events == ["start", "started or cleaned up", "aclose"] * 2
+
+
+@pytest.mark.parametrize("at", range(3))
+def test_closing_is_not_cut_off(monkeypatch, at):
+    """The signal comes while a step of closing is handed to the loop's thread, which lets go of the lock."""
+    engine = RecordingEngine(is_quick=True)
+    fleet = Fleet(lambda: engine).__enter__()  # type: ignore[arg-type,return-value]
+    loop, submit, calls = fleet._loop, asyncio.run_coroutine_threadsafe, []
+
+    def signalled(coroutine, loop):
+        calls.append(coroutine)
+        future = submit(coroutine, loop)
+        if len(calls) == at + 1:
+            signal.raise_signal(signal.SIGINT)
+        return future
+
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", signalled)
+    with pytest.raises(KeyboardInterrupt):
+        fleet.close()
+    assert len(calls) == 3
+    assert engine.events[-1] == "aclose"
+    assert loop.is_closed()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
