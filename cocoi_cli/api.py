@@ -14,11 +14,10 @@ script as in a notebook. Nothing here prints; `Progress` tells what happens mean
 from __future__ import annotations
 
 import asyncio
-import signal
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from cocoi_cli.interrupts import held_back
 from cocoi_cli.runtime.deployed import DeployedFleet
 from cocoi_cli.runtime.embedded import EmbeddedFleet
 from cocoi_cli.runtime.engine import Engine
@@ -26,7 +25,7 @@ from cocoi_cli.runtime.options import Options, Progress
 from cocoi_cli.runtime.rehearsals import Rehearsals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -164,7 +163,7 @@ class Fleet:
 
     def close(self) -> None:
         """As `__exit__`; idempotent. Whatever asks this process to end meanwhile is heard afterwards."""
-        with _held_back():
+        with held_back():
             self._close()
 
     def _close(self) -> None:
@@ -205,7 +204,8 @@ class Fleet:
             return future.result()
         except BaseException:
             if not future.done():
-                self._finish(self._end_call())
+                with held_back():
+                    self._finish(self._end_call())
             raise
 
     async def _remembered(self, coroutine: Coroutine[None, None, Result]) -> Result:
@@ -224,30 +224,9 @@ class Fleet:
             await asyncio.wait([task], timeout=10.0)
 
     def _finish(self, coroutine: Coroutine[None, None, None]) -> None:
-        """Run clean-up in the loop's thread to its end; it is bounded, and an interrupt must not cut it off."""
+        """Run clean-up in the loop's thread to its end, which is bounded; signals are held back by the caller."""
         assert self._loop is not None  # noqa: S101 - set with the thread
-        with _held_back():
-            asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-
-@contextmanager
-def _held_back() -> Iterator[None]:
-    """Whatever asks this process to end waits: an exception in the middle of closing would leave half of it open."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heard: list[int] = []
-    before = {}
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if callable(signal.getsignal(each)):  # not where it is ignored, or ends the process at once
-            before[each] = signal.signal(each, lambda number, _frame: heard.append(number))
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-    for number in heard[:1]:
-        signal.raise_signal(number)
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
 def rehearsals_path() -> Path:

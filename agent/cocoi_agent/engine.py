@@ -191,7 +191,7 @@ def run_options() -> Any:  # noqa: ANN401 - untyped library
 
 
 @cache
-def share_arena() -> None:
+def _share_arena() -> None:
     """Let all sessions of this process take their tensors from one arena.
 
     Each would keep one of its own, as large as its largest run; and what another session has just given back is still
@@ -210,7 +210,7 @@ def new_session(model: bytes, threads: int = 1) -> Any:  # noqa: ANN401 - untype
         BadProgramError: If ONNX Runtime refuses the model.
         OutOfMemoryError: If there was no memory.
     """
-    share_arena()
+    _share_arena()
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.intra_op_num_threads = threads

@@ -178,6 +178,7 @@ def settings_of(options: Options) -> Settings:
         queue_limit=options.queue_limit,
         max_connections=options.connection_limit,
         max_tail=min(DEFAULT_MAX_TAIL, options.memory_limit),
+        # The other half is for what runs compute with, and for the rest of the process.
         program_limit=room // 2 if room else DEFAULT_PROGRAM_LIMIT,
     )
 

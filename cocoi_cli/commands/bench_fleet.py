@@ -7,20 +7,19 @@ asks for `generation`, and warms up again when it has changed.
 from __future__ import annotations
 
 import asyncio
-import signal
-import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from cocoi_cli.benchmark.errors import AgentsStayAwayError
 from cocoi_cli.benchmark.faults import NoFaults, ScriptFaults, SignalFaults
 from cocoi_cli.commands import bench
+from cocoi_cli.interrupts import held_back
 from cocoi_cli.runtime.addresses import AgentAddress
 from cocoi_cli.runtime.inquiry import Inquiry
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from cocoi_cli.api import Fleet
     from cocoi_cli.benchmark.faults import Faults
@@ -76,7 +75,7 @@ class BenchFleet:
 
     def __exit__(self, *_: object) -> None:
         """Undo every fault, close the connections, stop what was started; neither Ctrl-C nor SIGTERM cuts it short."""
-        with _uninterrupted():
+        with held_back(forget=True):  # devices must not stay slow because somebody asked twice
             try:
                 if self._fleet is not None or isinstance(self.faults, ScriptFaults):
                     self.faults.clear()
@@ -191,24 +190,3 @@ def ask_agents(members: Sequence[AgentAddress], identity: Identity | None) -> Ma
             return await inquiry.ask()
 
     return asyncio.run(ask())
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Whatever asks this process to end is not heard: devices must not stay slow because somebody asked twice."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    # Not SIG_IGN, which what a script starts meanwhile would inherit: an agent that is brought back, for one.
-    heard = [each for each in ends if signal.getsignal(each) is not signal.SIG_IGN]
-    before = {each: signal.signal(each, _unheard) for each in heard}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-
-def _unheard(*_: object) -> None:
-    """Does nothing with a signal."""

@@ -10,8 +10,8 @@ followed through these steps:
 * A share whose holder is late, after 1.5 times what is usual, is computed once more by whoever is free.
 * Answers queue at the host's card and at the host: `step_down` apart.
 
-What a rest saves the first share of a stage (`DeviceModel.fresh_s`) is not counted on: how long a device rests depends
-on the stages around, and a planner that takes it for granted makes many short stages, between which there is no rest.
+What a rest saves the first share of a stage (`DeviceModel.rest_gain_s`) is not counted on: how long a device rests
+depends on the stages around, and between many short ones it hardly does.
 
 Source: docs/methods.md, "Pulled strips" and the latency model.
 

@@ -11,7 +11,7 @@ What is taken from where:
 - **links**: every transfer of every round, per byte;
 - **the device's part of its link**: what bytes cost its processor, as measured through the agent, of what they take
   on the link, which contains it; else none, as where other cores see to them;
-- **fixed cost** of a share: as measured through the agent, at once and, for the first share of a stage, after a rest;
+- **fixed cost** of a share: as measured through the agent, one after the other and after a rest;
   else `TASK_S`, and what a slice costs before its first row where the slices tell.
 
 Source: docs/methods.md, the latency model.
@@ -147,7 +147,7 @@ def device_model(name: str, measured: DeviceProfile) -> DeviceModel:
         task_s=compute.tasks.mean_s if compute.tasks is not None else TASK_S + first_row_s(compute),
         carrying=_carrying(compute, send.mean_s + receive.mean_s),
         steady_s=_steady_s(compute),
-        fresh_s=compute.tasks.mean_s - compute.rested.mean_s if compute.tasks and compute.rested else 0.0,
+        rest_gain_s=compute.tasks.mean_s - compute.rested.mean_s if compute.tasks and compute.rested else 0.0,
         memory_bytes=memory if isinstance(memory, int) and not isinstance(memory, bool) and memory > 0 else None,
     )
 

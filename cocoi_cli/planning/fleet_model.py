@@ -160,8 +160,8 @@ class DeviceModel:
             where everything on the device does; from 0, where the wire decides alone, to 1.
         steady_s: Duration up to which the random part of computing grows with the share. Beyond, it grows with the
             square root only, since short disturbances average out; infinite where that is not known.
-        fresh_s: What the first share takes less after a rest (`REST_S`) than `task_s` says, at most all of it; below 0
-            where it takes more.
+        rest_gain_s: What the first share takes less after a rest (`REST_S`) than `task_s` says, at most all of it;
+            below 0 where it takes more.
         spreads: What a simulation draws from, with the means of the phases; None to draw from the phases themselves.
 
     Raises:
@@ -178,15 +178,15 @@ class DeviceModel:
     slowdown: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
     carrying: float = 0.0
     steady_s: float = math.inf
-    fresh_s: float = 0.0
+    rest_gain_s: float = 0.0
     spreads: Spreads | None = None
     _nearest: _Nearest = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_times(rtt_s=self.rtt_s, task_s=self.task_s, carrying=self.carrying)
         _check_slowdown(self.slowdown)
-        if not math.isfinite(self.fresh_s) or self.fresh_s > self.task_s:
-            raise ValueError(f"a rest saves at most `task_s`, {self.task_s} s, not {self.fresh_s}")
+        if not math.isfinite(self.rest_gain_s) or self.rest_gain_s > self.task_s:
+            raise ValueError(f"a rest saves at most `task_s`, {self.task_s} s, not {self.rest_gain_s}")
         if self.carrying > 1:
             raise ValueError(f"carrying is a part of the whole, not {self.carrying}")
         if self.memory_bytes is not None and self.memory_bytes < 0:

@@ -138,7 +138,7 @@ class Assignment:
         """The agent's own share, else one that cannot be expected from its home."""
         state, code = need.state, need.state.word.code
         if code.shares is None:
-            return _fresh_share(need)
+            return _rest_gain_share(need)
         own = state.home_of.get(agent)
         wanted = own is not None and (state.word.eager or code.useful(own, need.expected))
         if own is not None and wanted and state.may_go(agent, own):
@@ -181,7 +181,7 @@ def _rank(agent: str, need: Need) -> tuple[int, int]:
     return -lacking, need.state.distance(agent)
 
 
-def _fresh_share(need: Need) -> int:
+def _rest_gain_share(need: Need) -> int:
     """Of a rateless code: the next share that adds something, as far as that is found soon."""
     state, code = need.state, need.state.word.code
     first = state.next_share

@@ -151,7 +151,7 @@ class Decider:
             patience = 2 * kept.patience if is_old and kept is not None else PATIENCE
             kept = _Kept(Trials(plan_for(1.0)), names, dict(slow), min(patience, MOST_PATIENCE))
             self._kept[key] = kept
-        elif (error := kept.trials.error()) is not None:
+        elif (error := kept.trials.take_error()) is not None:
             kept.trials.add(plan_for(error))
         kept.uses += 1
         return kept.trials.choose(alone_s)
@@ -179,9 +179,9 @@ def _enough(trials: Trials, planned: frozenset[str], living: frozenset[str]) -> 
         return False
     if trials.planned.is_local or living == planned:
         return True
-    return len(living) > max(1, *(needed(plan) for plan in trials.plans))
+    return len(living) > max(_needed(plan) for plan in trials.plans)
 
 
-def needed(plan: Plan) -> int:
-    """Agents without which a plan cannot be followed as it is."""
-    return max([0, *(layer.k - layer.host for layer in plan.layers if layer.distributed)])
+def _needed(plan: Plan) -> int:
+    """Agents without which a plan cannot be followed as it is; at least one."""
+    return max([1, *(layer.k - layer.host for layer in plan.layers if layer.distributed)])

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 SLOW: Final = 2.0  # medians; of a healthy agent single shares take so long, not most of them
 NEWEST: Final = 6  # shares that tell how slow an agent is
-SHORTEST_S: Final = (
-    0.020  # usual computing: what else a device does for some milliseconds makes shorter shares vary most
-)
+SHORTEST_S: Final = 0.020  # usual computing; what else a device does for some ms makes shorter shares vary most
 FEWEST: Final = 3  # answers of a stage, before their median is called usual
 LATE: Final = 1.5  # medians after which a share without an answer says something
 MOST: Final = 50.0

@@ -27,7 +27,7 @@ CLEARLY: Final = 0.95  # of what the plan that is followed takes: then another i
 HOPELESS: Final = 1.25  # of the quickest: such a plan is not tried again
 RETRY: Final = 64  # inferences until the next best is tried again; each time twice as many
 MOST_RETRY: Final = 1024
-ALONE: Final = "tried, and quicker"
+ALONE: Final = "this machine alone, tried beside the planner's plan"
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class Trials:
         """All that were added, the planner's first before."""
         return tuple(each.plan for each in self._candidates)
 
-    def error(self) -> float | None:
+    def take_error(self) -> float | None:
         """How many times longer than foreseen the first plan takes, once, where even its shortest inference did."""
         first = self._candidates[0]
         if self._was_corrected or not first.is_tried or first.plan.prediction is None:

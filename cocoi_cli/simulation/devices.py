@@ -39,7 +39,7 @@ class Task:
         share: Of the codeword.
         sizes: What it takes.
         compute_s: What the device will need for it.
-        fresh_s: What it needs less after a rest.
+        rest_gain_s: What it needs less after a rest.
         send_s: What its link will need for it.
         back_s: What its link will need for the answer.
         done_at: When it was computed.
@@ -53,7 +53,7 @@ class Task:
     share: int
     sizes: Sizes
     compute_s: float
-    fresh_s: float
+    rest_gain_s: float
     send_s: float
     back_s: float
     done_at: float = 0.0
@@ -102,7 +102,7 @@ class Luck:
             share=share,
             sizes=sizes,
             compute_s=(model.compute_s(phase, row[_COMPUTE]) * narrow + model.task_s) * whole,
-            fresh_s=model.fresh_s * whole,
+            rest_gain_s=model.rest_gain_s * whole,
             send_s=model.send_s(sizes.bytes_out, row[_SEND]) * wire,
             back_s=model.receive_s(sizes.bytes_in, row[_BACK]) * wire,
         )
@@ -222,7 +222,7 @@ class Device:
             if not task.unwanted:
                 self._working = task
                 rest = min((self._clock.now - self._idle_since) / REST_S, 1.0)
-                task.compute_s -= rest * task.fresh_s
+                task.compute_s -= rest * task.rest_gain_s
                 self._clock.at(self._clock.now + task.compute_s, self._done, task)
                 return
             self.dropped += 1

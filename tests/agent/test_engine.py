@@ -190,14 +190,12 @@ def resident():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS:"))
 
 x = np.ones((1, 16, 256, 256), np.float32)
-grown, before = [], 0
+sessions, taken = [], []
 for _ in range(7):
-    session = new_session(conv_chain(16))
-    kept = [*globals().get("kept", []), session]
-    session.run(None, {"x": x})
-    grown.append(resident() - before)
-    before += grown[-1]
-print(sum(grown[2:]), x.nbytes // 1024)
+    sessions.append(new_session(conv_chain(16)))
+    sessions[-1].run(None, {"x": x})
+    taken.append(resident())
+print(taken[-1] - taken[1], x.nbytes // 1024)
 """
 
 

@@ -12,6 +12,8 @@ from onnx import helper
 
 from cocoi_agent.bounds import MARGIN_BYTES, BoundError, automatic_limit, bound_data
 from cocoi_agent.options import parse
+from cocoi_agent.service import settings_of
+from cocoi_agent.vitals import memory_bytes
 from cocoi_agent.wire.messages import Cancel, Fault, Part, Ping, Pong, Put, Run, Status
 from cocoi_agent.wire.tensors import describe
 from tests.agent.host import Host
@@ -146,6 +148,12 @@ def test_the_data_limit_has_three_forms() -> None:
     limits = [parse(["--security", "none", "--data-limit", text]).data_limit for text in ("0", "1GiB", "auto")]
     assert limits == [None, 1 << 30, automatic_limit() or None]
     assert parse(["--security", "none"]).data_limit is None
+
+
+def test_half_of_the_memory_is_for_programs() -> None:
+    bounded, free = (settings_of(parse(["--security", "none", "--data-limit", text])) for text in ("1GiB", "0"))
+    assert bounded.program_limit == 1 << 29
+    assert free.program_limit == memory_bytes() // 2
 
 
 @in_loop

@@ -85,7 +85,7 @@ def test_a_plan_can_be_made_with_it(honest) -> None:
         assert min(model.task_s, model.rtt_s, model.send.mean(1), model.receive.mean(1)) > 0
         assert len(model.cells) == len(CELLS)
         assert model.task_s == pytest.approx(profile.compute.tasks.mean_s)
-        assert model.task_s - model.fresh_s == pytest.approx(profile.compute.rested.mean_s)
+        assert model.task_s - model.rest_gain_s == pytest.approx(profile.compute.rested.mean_s)
 
 
 def test_what_the_bytes_cost_is_told_apart(honest) -> None:

@@ -143,7 +143,7 @@ def test_more_devices_and_a_quicker_network_are_never_slower() -> None:
 
 def test_a_rest_is_not_counted_on() -> None:
     fleet = pis(10)
-    rested = replace(fleet, devices=tuple(replace(each, task_s=0.008, fresh_s=0.007) for each in fleet.devices))
+    rested = replace(fleet, devices=tuple(replace(each, task_s=0.008, rest_gain_s=0.007) for each in fleet.devices))
     tired = replace(fleet, devices=tuple(replace(each, task_s=0.008) for each in fleet.devices))
     load = coded_strips(VGG16[6])
     taken = [Estimator(each).stage(load, agents=10, host=False).mean for each in (rested, tired)]

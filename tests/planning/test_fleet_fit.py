@@ -200,9 +200,9 @@ def test_bytes_cost_what_was_measured_and_else_nothing():
 def test_the_first_share_after_a_rest_costs_what_was_measured_of_it(rested_s):
     tasks, rested = Samples(1, (0.007, 0.009)), Samples(1, (rested_s,))
     found = device_model("pi", replace(DEVICE, compute=replace(DEVICE.compute, tasks=tasks, rested=rested)))
-    assert (found.task_s, found.fresh_s) == (pytest.approx(0.008), pytest.approx(0.008 - rested_s))
+    assert (found.task_s, found.rest_gain_s) == (pytest.approx(0.008), pytest.approx(0.008 - rested_s))
     unknown = device_model("pi", replace(DEVICE, compute=replace(DEVICE.compute, tasks=tasks)))
-    assert (unknown.task_s, unknown.fresh_s) == (pytest.approx(0.008), 0.0)
+    assert (unknown.task_s, unknown.rest_gain_s) == (pytest.approx(0.008), 0.0)
 
 
 def test_a_device_that_never_varies_has_no_excess():

@@ -71,7 +71,7 @@ def test_a_device_that_has_rested_begins_quicker():
     plan = planned(layers, "uncoded", 1, 1)
     stages = shared(layers, plan)
     tired = FleetModel(fleet(1, task_s=0.008).devices, host(passes=1e30))
-    fresh = replace(tired, devices=(replace(tired.devices[0], fresh_s=0.006),))
+    fresh = replace(tired, devices=(replace(tired.devices[0], rest_gain_s=0.006),))
     out, back = 64 * 58 * 56 * 4, 64 * 56 * 56 * 4
     idle_s = back / BYTES_PER_S + 0.001 + out / BYTES_PER_S  # both ways, and half a round trip for each
     assert idle_s < REST_S
