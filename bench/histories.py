@@ -45,7 +45,7 @@ from cocoi_cli.model.load import load_model
 from cocoi_cli.planning.defaults import default_plan
 from cocoi_cli.planning.planner import make_plan
 from cocoi_cli.planning.request import Request
-from cocoi_cli.runtime.check import compare
+from cocoi_cli.runtime.check import Tolerance, compare
 from cocoi_cli.runtime.host import HostKernels
 from cocoi_cli.runtime.preparing import Preparations
 from cocoi_cli.runtime.rungs import Rung, rung_of, stages_of
@@ -105,7 +105,7 @@ class Tally:
 
     def add(self, outcome: Outcome, truth: Truth, seconds: float) -> None:
         """Count one more history."""
-        report = compare(outcome.outputs, truth.outputs, TRANSPORT)
+        report = compare(outcome.outputs, truth.outputs, Tolerance(TRANSPORT))
         error, logits_error = report.per_output[truth.output], report.per_output[truth.logits]
         differs = report.top1_equal is False
         self.histories += 1
@@ -195,8 +195,9 @@ class Trial:
         """Settle the plans, run so many histories, and count."""
         settler = Settler(self._preparations, self._kernels, None)
         baseline = self._kernels.baseline(self._model, self._first(), repeat=False)
+        tolerance = Tolerance(TRANSPORT)
         settled = {
-            name: await settler.settle(self._model, self._shapes, plan, self._first(), baseline)
+            name: await settler.settle(self._model, self._shapes, plan, tolerance, self._first(), baseline)
             for name, plan in self._asked.items()
         }
         with tempfile.TemporaryDirectory() as folder:

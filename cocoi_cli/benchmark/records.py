@@ -108,6 +108,7 @@ class Settings:
         inferences: Per cell.
         warm_up: Inferences before each cell that are not counted.
         transport: Of rows that fix none.
+        tolerance: As asked for; None for what goes with the transport.
         n, k: As asked for; None by rule.
         host_kernels: `thread` or `process`: where the coordinator's own convolutions run.
     """
@@ -121,6 +122,7 @@ class Settings:
     inferences: int
     warm_up: int
     transport: str
+    tolerance: float | None
     n: int | None
     k: int | None
     host_kernels: str
@@ -199,6 +201,7 @@ def _settings(field: Field) -> Settings:
         inferences=field.at("inferences").positive(),
         warm_up=field.at("warm_up").count(),
         transport=field.at("transport").text(),
+        tolerance=field.at("tolerance").optional(Field.number),
         n=field.at("n").optional(Field.positive),
         k=field.at("k").optional(Field.positive),
         host_kernels=field.at("host_kernels").text(),

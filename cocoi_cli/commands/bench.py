@@ -15,6 +15,7 @@ from cocoi_cli.commands.options import (
     Quiet,
     Seed,
     Shares,
+    Tolerance,
     Transport,
     UsableFleet,
     leave,
@@ -48,6 +49,7 @@ class Request:
     inferences: int = DEFAULT_INFERENCES
     warm_up: int = DEFAULT_WARM_UP
     transport: str = "f16"
+    tolerance: float | None = None
     n: int | None = None
     k: int | None = None
     image: str | None = None
@@ -151,6 +153,7 @@ def bench(
     transport: Annotated[
         Transport, typer.Option("--transport", metavar="T", help="Of schemes that fix none: f16 or f32.")
     ] = "f16",
+    tolerance: Tolerance = None,
     n: Shares = None,
     k: Annotated[
         int | None, typer.Option("--k", metavar="K", help="Answers that are enough, for coded, cocoi and dask.")
@@ -208,6 +211,7 @@ def bench(
         inferences=inferences,
         warm_up=warm_up,
         transport=transport,
+        tolerance=tolerance,
         n=n,
         k=k,
         image=image,

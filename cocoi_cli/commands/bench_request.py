@@ -33,7 +33,7 @@ from cocoi_cli.model.pictures import DynamicSizeError, NoImageInputError, shape_
 from cocoi_cli.planning.errors import TooFewAgentsError
 from cocoi_cli.planning.plan import AUTO, LOCAL
 from cocoi_cli.runtime.addresses import AgentAddress
-from cocoi_cli.runtime.options import BadOptionError
+from cocoi_cli.runtime.options import BadOptionError, check_tolerance
 from cocoi_cli.shipped import shipped_samples
 
 if TYPE_CHECKING:
@@ -166,6 +166,7 @@ def _check_options(request: Request) -> None:
             rule = "agents of `--embedded` are frozen and killed without a script"
             raise BadOptionError("--faults", request.faults, rule)
     check_code(request.n, request.k)
+    check_tolerance("--tolerance", request.tolerance)
     if not (math.isfinite(request.deadline) and request.deadline > 0):
         raise BadOptionError("--deadline", f"{request.deadline:g}", "seconds must be above 0")
     if request.resume and request.output is None:

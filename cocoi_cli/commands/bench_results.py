@@ -31,6 +31,7 @@ _OPTIONS = (
     ("inferences", "--inferences"),
     ("warm_up", "--warm-up"),
     ("transport", "--transport"),
+    ("tolerance", "--tolerance"),
     ("n", "--n"),
     ("k", "--k"),
     ("image", "--image"),

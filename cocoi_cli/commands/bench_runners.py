@@ -14,7 +14,7 @@ from cocoi_cli.benchmark.scenarios import AWAY
 from cocoi_cli.benchmark.statistics import median
 from cocoi_cli.errors import DecodeError, FleetError
 from cocoi_cli.planning.errors import TooFewAgentsError
-from cocoi_cli.runtime.check import compare
+from cocoi_cli.runtime.check import Tolerance, compare
 from cocoi_cli.views.bench_words import plan_words
 from cocoi_cli.views.progress import SilentProgress
 
@@ -138,6 +138,7 @@ class EngineRunner:
             n=request.n,
             k=request.k if row.takes_k else None,
             transport=row.transport or request.transport,
+            tolerance=request.tolerance,
             strips=row.strips,
             forget=row.forget,
             device=device,
@@ -203,7 +204,7 @@ class DaskRunner:
         if answer is None:
             return Sample(repetition, None, "dask-failed", faults=_calls(faults.fired))
         self._cell.plan = plan_words(answer.plan)
-        check = compare(answer.outputs, self._place.reference, self._cell.transport)
+        check = compare(answer.outputs, self._place.reference, Tolerance(self._cell.transport))
         return Sample(
             repetition,
             answer.latency_s,
@@ -252,7 +253,7 @@ class Place:
 
 def sample_of(report: InferenceReport, repetition: int, reference: Mapping[str, AnyArray]) -> Sample:
     """What one report says, without what only the caller knows."""
-    check = compare(report.outputs, reference, "f16")
+    check = compare(report.outputs, reference, Tolerance("f16"))
     agents = report.agents
     stages: dict[str, float] = {}
     for stage in report.stages:

@@ -108,6 +108,7 @@ class _Command:
             inferences=request.inferences,
             warm_up=request.warm_up,
             transport=request.transport,
+            tolerance=request.tolerance,
             n=request.n,
             k=request.k,
             host_kernels=request.host_kernels,

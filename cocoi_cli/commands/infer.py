@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cocoi_cli.commands.options import Deadline, Embedded, Json, Shares, TransportOption, UsableFleet, leave
+from cocoi_cli.commands.options import (
+    Deadline,
+    Embedded,
+    Json,
+    Shares,
+    Tolerance,
+    TransportOption,
+    UsableFleet,
+    leave,
+)
 
 if TYPE_CHECKING:
     from cocoi_cli.api import Fleet
@@ -28,6 +37,7 @@ class Request:
     scheme: str | None = None
     plan: str | None = None
     transport: str = "f16"
+    tolerance: float | None = None
     top: int = 5
     labels: str | None = None
     preprocess: str | None = None
@@ -95,6 +105,7 @@ def infer(
         str | None, typer.Option("--plan", metavar="P.toml", help="Do as a plan of `cocoi plan -o` says.")
     ] = None,
     transport: TransportOption = "f16",
+    tolerance: Tolerance = None,
     top: Annotated[int, typer.Option("--top", metavar="N", help="How many classes to show.")] = 5,
     labels: Annotated[
         str | None, typer.Option("--labels", metavar="L", help="Labels, one per line, or JSON. [default: the model's]")
@@ -147,6 +158,7 @@ def infer(
         scheme=scheme,
         plan=plan,
         transport=transport,
+        tolerance=tolerance,
         top=top,
         labels=labels,
         preprocess=preprocess,

@@ -136,6 +136,7 @@ class _Command:
             origin=way.origin,
             verify=SPARES if request.verify else 0,
             transport=request.transport,
+            tolerance=request.tolerance,
             deadline_s=request.deadline,
             fallback=request.fallback,
             check=request.check,

@@ -60,6 +60,16 @@ TransportOption = Annotated[
 Shares = Annotated[
     int | None, typer.Option("--n", metavar="N", help="Agents that get a share. [default: all that are up]")
 ]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(
+        "--tolerance",
+        metavar="E",
+        help="Largest difference from plain ONNX Runtime, over the largest value. "
+        "[default: f16 1e-2, f32 1e-4, models in float16 4e-3]",
+        show_default=False,
+    ),
+]
 Deadline = Annotated[
     float, typer.Option("--deadline", metavar="S", help="Seconds until agents are waited for no longer.")
 ]

@@ -15,7 +15,7 @@ from cocoi_cli.fleet.inventory import exists, load, locate, select
 from cocoi_cli.planning.errors import BadSizeError, TooFewAgentsError
 from cocoi_cli.planning.plan import AUTO, LOCAL
 from cocoi_cli.runtime.addresses import AgentAddress
-from cocoi_cli.runtime.options import BadOptionError
+from cocoi_cli.runtime.options import BadOptionError, check_tolerance
 
 if TYPE_CHECKING:
     from cocoi_cli.commands.infer import Request
@@ -74,6 +74,7 @@ def check_request(request: Request, default_agents: int) -> Source:
     _check_plan(request)
     if request.top < 1:
         raise BadOptionError("--top", request.top, "at least 1 class is shown")
+    check_tolerance("--tolerance", request.tolerance)
     if not (math.isfinite(request.deadline) and request.deadline > 0):
         raise BadOptionError("--deadline", f"{request.deadline:g}", "seconds must be above 0")
     if request.kill < 0:

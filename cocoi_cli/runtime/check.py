@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,23 +20,52 @@ FLOAT16_MODEL_TOLERANCE = 4e-3  # a float16 model rounds so much by itself, howe
 INTEGER_TOLERANCE = 1e-3  # fraction of integer elements that may differ
 
 
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far answers may be from plain ONNX Runtime: largest difference over largest value.
+
+    Attributes:
+        transport: `f16` or `f32`, as it was asked for; decides where nothing is given.
+        given: For every float output; None for what goes with the transport.
+    """
+
+    transport: str
+    given: float | None = None
+
+    def inside(self, *, half: bool = False) -> float:
+        """For what float32 tensors inside a model may be off by; `half` where it computes in float16, see `is_half`."""
+        if self.given is not None:
+            return self.given
+        return FLOAT16_MODEL_TOLERANCE if half else TOLERANCES[self.transport]
+
+    def of(self, reference: AnyArray, *, half: bool = False) -> float:
+        """What `difference` may be for an output like this."""
+        if not float_output(reference):
+            return INTEGER_TOLERANCE
+        return self.inside(half=half or reference.dtype == np.float16)
+
+
 def compare(
-    outputs: Mapping[str, AnyArray], reference: Mapping[str, AnyArray], transport: str, *, half: bool = False
+    outputs: Mapping[str, AnyArray],
+    reference: Mapping[str, AnyArray],
+    tolerance: Tolerance,
+    *,
+    half: bool = False,
 ) -> CheckReport:
     """Compare every output with the reference.
 
     Args:
         outputs: By ONNX name.
         reference: Of the unmodified model in plain ONNX Runtime.
-        transport: `f16` or `f32`; decides the tolerance of float outputs.
+        tolerance: What is allowed.
         half: Whether the model computes in float16 anywhere; see `is_half`.
     """
     per_output = {name: difference(outputs[name], reference[name]) for name in reference}
-    allowed = {name: tolerance(reference[name], transport, half=half) for name in reference}
+    allowed = {name: tolerance.of(reference[name], half=half) for name in reference}
     worst = max(per_output, key=lambda name: per_output[name] / allowed[name], default=None)
     return CheckReport(
         max_rel_error=max(per_output.values(), default=0.0),
-        tolerance=allowed[worst] if worst is not None else TOLERANCES[transport],
+        tolerance=allowed[worst] if worst is not None else tolerance.inside(half=half),
         top1_equal=_top1_equal(outputs, reference),
         passed=all(per_output[name] <= allowed[name] for name in reference),
         per_output=per_output,
@@ -61,13 +91,6 @@ def difference(found: AnyArray, reference: AnyArray) -> float:
         return 0.0
     gap, largest = float(np.max(np.abs(a[finite] - b[finite]))), float(np.max(np.abs(b[finite])))
     return gap / largest if largest > 0 else (0.0 if gap == 0 else float("inf"))
-
-
-def tolerance(reference: AnyArray, transport: str, *, half: bool = False) -> float:
-    """What `difference` may be for an output like this; `half` as for `compare`."""
-    if not float_output(reference):
-        return INTEGER_TOLERANCE
-    return FLOAT16_MODEL_TOLERANCE if half or reference.dtype == np.float16 else TOLERANCES[transport]
 
 
 def is_half(layers: Sequence[ConvLayer]) -> bool:

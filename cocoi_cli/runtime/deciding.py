@@ -134,7 +134,8 @@ class Decider:
             raise NoProfileError
         if not living and not options.fallback:
             raise NoAgentsError(1)
-        key = (prepared.model.sha256, *sorted(prepared.input_shapes.items()), options.transport, options.host)
+        wishes = (options.transport, options.tolerance, options.host)
+        key = (prepared.model.sha256, *sorted(prepared.input_shapes.items()), *wishes)
         # Devices that were not measured are nothing to plan with; they take shares that nobody else has.
         known = tuple(device for device in self._model.devices if device.name in living)
         names = frozenset(device.name for device in known)

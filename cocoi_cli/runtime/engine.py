@@ -15,7 +15,7 @@ from cocoi_cli.model.network import LocalStage
 from cocoi_cli.model.tensors import check_tensors
 from cocoi_cli.planning.errors import TooFewAgentsError
 from cocoi_cli.planning.plan import AUTO, LOCAL
-from cocoi_cli.runtime.check import compare, is_half
+from cocoi_cli.runtime.check import Tolerance, compare, is_half
 from cocoi_cli.runtime.connecting import HURRY, open_all, open_living
 from cocoi_cli.runtime.coordinator import Coordinator
 from cocoi_cli.runtime.deciding import Decider
@@ -158,19 +158,21 @@ class Engine:
         first = await self._first_baseline(model, shapes, tensors, options)
         alone_s = self._baselines.get(self._key(model, shapes))
         plan = await asyncio.to_thread(self._decide, prepared, options, alone_s)
-        baseline = first or await self._baseline(model, shapes, tensors, plan, options)
+        tolerance = Tolerance(plan.transport, options.tolerance)
+        known = self._settler.is_known(model, shapes, plan, tolerance)
+        baseline = first or await self._baseline(model, shapes, tensors, options, known=known)
         if baseline is None:
-            settled = self._settler.known(model, shapes, plan)
+            settled = self._settler.known(model, shapes, plan, tolerance)
             outcome = await self._run_verified(settled, tensors, options, progress, observe)
             self._decider.took(plan, outcome.latency_s)
             seconds = self._baselines[self._key(model, shapes)]
             return self._report(model, name, outcome, seconds, None, (*warnings, *outcome.warnings))
-        settled = await self._settler.settle(model, shapes, plan, tensors, baseline)
+        settled = await self._settler.settle(model, shapes, plan, tolerance, tensors, baseline)
         half = is_half(prepared.layers)
         once = options
         while True:
             outcome = await self._run_verified(settled, tensors, once, progress, observe)
-            check = compare(outcome.outputs, baseline.outputs, plan.transport, half=half)
+            check = compare(outcome.outputs, baseline.outputs, tolerance, half=half)
             if check.passed and check.top1_equal is not False:
                 break
             if settled.is_local:
@@ -178,7 +180,10 @@ class Engine:
                 break
             # The model was rehearsed on another input, on which its rounding did less.
             warnings.append(f"rounding errs by {check.max_rel_error:.0e} on this input; it is computed again")
-            settled = await self._settler.tighten(model, shapes, plan, settled, tensors, baseline, check)
+            settled = await self._settler.tighten(
+                *(model, shapes, plan, tolerance),
+                *(settled, tensors, baseline, check),
+            )
             once = replace(options, kill=0)
         self._decider.took(plan, outcome.latency_s)
         return self._report(
@@ -244,12 +249,13 @@ class Engine:
         model: LoadedModel,
         shapes: Mapping[str, tuple[int, ...]],
         tensors: Mapping[str, AnyArray],
-        plan: Plan,
         options: Options,
+        *,
+        known: bool,
     ) -> Baseline | None:
-        """Plain ONNX Runtime on this input; None where it was run before and need not be again."""
+        """Plain ONNX Runtime on this input; None where it was run before, and the plan is `known` to keep to it."""
         key = self._key(model, shapes)
-        wanted = options.compare or options.check or not self._settler.is_known(model, shapes, plan)
+        wanted = options.compare or options.check or not known
         if not wanted and key in self._baselines:
             return None
         baseline = await asyncio.to_thread(self._kernels.baseline, model, tensors)
@@ -276,7 +282,9 @@ class Engine:
         if options.compare or options.check or key not in self._baselines:
             baseline = await asyncio.to_thread(self._kernels.baseline, model, tensors)
             self._baselines[key] = baseline.seconds
-            check = compare(outputs, baseline.outputs, "f32", half=is_half(prepared.layers))
+            check = compare(
+                outputs, baseline.outputs, Tolerance("f32", options.tolerance), half=is_half(prepared.layers)
+            )
         outcome = Outcome(outputs, seconds, (), (), (), None)
         return self._report(
             model, name, outcome, self._baselines[key], check if options.check else None, tuple(warnings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from cocoi_cli.errors import UsageError
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from cocoi_cli.runtime.report import StageReport
 
 
+MOST_TOLERANCE: Final = 0.1  # what is further off is another answer
+
+
 class BadOptionError(UsageError):
     """An option has a value that it cannot have."""
 
@@ -23,6 +26,16 @@ class BadOptionError(UsageError):
     def __init__(self, option: str, value: object, rule: str) -> None:
         typed = f"{option} {value}".rstrip()  # some options have no value
         super().__init__(f"`{typed}`: {rule}", option=option, value=value, rule=rule)
+
+
+def check_tolerance(option: str, value: float | None) -> None:
+    """Refuse what no answer can keep to, and what allows any.
+
+    Raises:
+        BadOptionError: If a value is given that is not above 0 and up to 0.1.
+    """
+    if value is not None and not 0.0 < value <= MOST_TOLERANCE:
+        raise BadOptionError(option, f"{value:g}", f"a tolerance is above 0, and {MOST_TOLERANCE} at most")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +72,8 @@ class Options:
         compare: Whether plain ONNX Runtime runs too, so that every answer is compared; otherwise only the first
             of a model at a size is, and its baseline stands beside the later ones.
         verify: Answers beyond those needed that are asked for afterwards and must agree; 0 for none.
+        tolerance: How far float outputs may be from plain ONNX Runtime, largest difference over largest value; None
+            for what goes with the transport.
         deadline_s: Seconds after which agents are waited for no longer.
         fallback: Whether the host may compute what agents cannot.
         check: Whether to compare with plain ONNX Runtime.
@@ -66,7 +81,8 @@ class Options:
         kill: Embedded agents to kill, once, after the first strip of the middle distributed stage.
 
     Raises:
-        BadOptionError: If `deadline_s` is not above 0, `strips` below 1, or `kill` or `verify` below 0.
+        BadOptionError: If `deadline_s` is not above 0, `tolerance` not above 0 and up to 0.1, `strips` below 1, or
+            `kill` or `verify` below 0.
     """
 
     n: int | None = None
@@ -81,6 +97,7 @@ class Options:
     forget: bool = False
     compare: bool = True
     verify: int = 0
+    tolerance: float | None = None
     deadline_s: float = 60.0
     fallback: bool = True
     check: bool = False
@@ -91,6 +108,7 @@ class Options:
         """Refuse what could only fail later."""
         if not (math.isfinite(self.deadline_s) and self.deadline_s > 0):
             raise BadOptionError("deadline_s", f"{self.deadline_s:g}", "seconds must be above 0")
+        check_tolerance("tolerance", self.tolerance)
         if self.kill < 0:
             raise BadOptionError("kill", self.kill, "the number of agents cannot be below 0")
         if self.verify < 0:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from cocoi_cli.model.network import LocalStage
 from cocoi_cli.planning.plan import ConvPlan
-from cocoi_cli.runtime.check import FLOAT16_MODEL_TOLERANCE, TOLERANCES, compare, difference, is_half, tolerance
+from cocoi_cli.runtime.check import compare, difference, is_half
 from cocoi_cli.runtime.coordinator import Coordinator
 from cocoi_cli.runtime.inference import Job
 from cocoi_cli.runtime.inner_link import ANSWER, DIE, InnerLink
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from cocoi_cli.model.network import Network
     from cocoi_cli.planning.plan import Plan
+    from cocoi_cli.runtime.check import Tolerance
     from cocoi_cli.runtime.host import Kernels
     from cocoi_cli.runtime.loading import ProgramSource
     from cocoi_cli.runtime.raising import Contribution
@@ -67,7 +68,7 @@ REHEARSAL_S: Final = 3600.0  # nothing can be late inside the host; a job must h
 
 async def within_budget(
     plan: Plan,
-    asked: str,
+    tolerance: Tolerance,
     cut: Callable[[Plan], Awaitable[Network]],
     kernels: Kernels,
     tensors: Mapping[str, AnyArray],
@@ -77,13 +78,13 @@ async def within_budget(
 
     Args:
         plan: What was decided without looking at numbers.
-        asked: The transport that the user asked for; decides the tolerance, whatever `plan` has come to.
+        tolerance: What the user asked for, whatever `plan` has come to.
         cut: Makes the network of a plan.
         kernels: What shares are computed with.
         tensors: The inputs of the inference.
         reference: Outputs of plain ONNX Runtime for them.
     """
-    return await _Rehearsal(plan, asked, cut, kernels, tensors, reference).settle()
+    return await _Rehearsal(plan, tolerance, cut, kernels, tensors, reference).settle()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +118,13 @@ class _Rehearsal:
     def __init__(
         self,
         plan: Plan,
-        asked: str,
+        tolerance: Tolerance,
         cut: Callable[[Plan], Awaitable[Network]],
         kernels: Kernels,
         tensors: Mapping[str, AnyArray],
         reference: Mapping[str, AnyArray],
     ) -> None:
-        self._plan, self._asked, self._cut = plan, asked, cut
+        self._plan, self._tolerance, self._cut = plan, tolerance, cut
         self._kernels, self._tensors, self._reference = kernels, tensors, reference
         self._steps: dict[str, Step] = {}
         self._network: Network | None = None
@@ -207,14 +208,13 @@ class _Rehearsal:
     def _budgets(self, figures: Iterable[str], margin: float) -> dict[str, tuple[float, float]]:
         """By figure: the tolerance, and the margin that the error must leave to it; `margin` is that of outputs."""
         half = is_half(self._network.layers) if self._network is not None else False
-        limit = FLOAT16_MODEL_TOLERANCE if half else TOLERANCES[self._asked]
         found = {}
         for figure in figures:
             if figure.startswith(OUTPUT):
                 reference = self._reference[figure.removeprefix(OUTPUT)]
-                found[figure] = tolerance(reference, self._asked, half=half), margin
+                found[figure] = self._tolerance.of(reference, half=half), margin
             else:
-                found[figure] = limit, STAGE_MARGIN
+                found[figure] = self._tolerance.inside(half=half), STAGE_MARGIN
         return found
 
     def _used_by(self, chain: Chain) -> dict[str, float]:
@@ -286,7 +286,7 @@ class _Rehearsal:
             outcome = await coordinator.run(job)
         finally:
             coordinator.close()
-        report = compare(outcome.outputs, self._reference, self._asked, half=is_half(network.layers))
+        report = compare(outcome.outputs, self._reference, self._tolerance, half=is_half(network.layers))
         errors |= {f"{OUTPUT}{name}": found for name, found in report.per_output.items()}
         return _Run(errors, report.top1_equal is not False)
 

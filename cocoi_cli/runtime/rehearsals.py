@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cocoi_cli.planning.plan import Plan
+    from cocoi_cli.runtime.check import Tolerance
 
 SCHEMA: Final = 2
 MOST_ENTRIES: Final = 256
@@ -102,19 +103,26 @@ class Rehearsals:
 
 
 @lru_cache(maxsize=64)
-def _key(sha256: str, shapes: tuple[tuple[str, tuple[int, ...]], ...], asked: Plan, software: tuple[str, str]) -> str:
+def _key(
+    sha256: str,
+    shapes: tuple[tuple[str, tuple[int, ...]], ...],
+    asked: Plan,
+    tolerance: Tolerance,
+    software: tuple[str, str],
+) -> str:
     about = {
         "model": sha256,
         "shapes": shapes,
         "plan": asdict(asked),
+        "tolerance": asdict(tolerance),
         "software": software,
         "machine": platform.machine(),
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
-def key_of(sha256: str, shapes: Mapping[str, tuple[int, ...]], asked: Plan) -> str:
-    """What a verdict depends on, as a digest: model, sizes, plan, and the software and machine that round.
+def key_of(sha256: str, shapes: Mapping[str, tuple[int, ...]], asked: Plan, tolerance: Tolerance) -> str:
+    """What a verdict depends on, as a digest: model, sizes, plan, tolerance, and the software and machine that round.
 
     What a plan says of times, agents and reasons makes no difference.
 
@@ -122,12 +130,13 @@ def key_of(sha256: str, shapes: Mapping[str, tuple[int, ...]], asked: Plan) -> s
         sha256: Of the model file.
         shapes: Input name to shape.
         asked: The plan before its rehearsal.
+        tolerance: What it was rehearsed for.
     """
     layers = tuple(replace(layer, reason="", seconds=None, runner_up="") for layer in asked.layers)
     segments = tuple(replace(segment, reason="", seconds=None, runner_up="") for segment in asked.segments)
     bare = replace(asked, layers=layers, segments=segments, agents=(), prediction=None)
     sizes = tuple(sorted((name, tuple(shape)) for name, shape in shapes.items()))
-    return _key(sha256, sizes, bare, (cocoi_agent.__version__, RUNTIME_VERSION))
+    return _key(sha256, sizes, bare, tolerance, (cocoi_agent.__version__, RUNTIME_VERSION))
 
 
 def _entry(verdict: Verdict) -> list[list[str]]:

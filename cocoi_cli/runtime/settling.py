@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from cocoi_cli.model.network import LoadedModel, Network
     from cocoi_cli.planning.plan import Plan
+    from cocoi_cli.runtime.check import Tolerance
     from cocoi_cli.runtime.host import Baseline, Kernels
     from cocoi_cli.runtime.preparing import Preparations
     from cocoi_cli.runtime.rehearsals import Rehearsals
@@ -37,29 +38,34 @@ class Settler:
         self._preparations, self._kernels, self._rehearsals = preparations, kernels, rehearsals
         self._settled: dict[str, Plan] = {}
 
-    def is_known(self, model: LoadedModel, shapes: Mapping[str, tuple[int, ...]], plan: Plan) -> bool:
+    def is_known(
+        self, model: LoadedModel, shapes: Mapping[str, tuple[int, ...]], plan: Plan, tolerance: Tolerance
+    ) -> bool:
         """Whether a plan was settled in this process."""
-        return key_of(model.sha256, shapes, plan) in self._settled
+        return key_of(model.sha256, shapes, plan, tolerance) in self._settled
 
-    def known(self, model: LoadedModel, shapes: Mapping[str, tuple[int, ...]], plan: Plan) -> Plan:
+    def known(
+        self, model: LoadedModel, shapes: Mapping[str, tuple[int, ...]], plan: Plan, tolerance: Tolerance
+    ) -> Plan:
         """What a plan was settled to."""
-        return self._settled[key_of(model.sha256, shapes, plan)]
+        return self._settled[key_of(model.sha256, shapes, plan, tolerance)]
 
     async def settle(
         self,
         model: LoadedModel,
         shapes: Mapping[str, tuple[int, ...]],
         plan: Plan,
+        tolerance: Tolerance,
         tensors: Mapping[str, AnyArray],
         baseline: Baseline,
     ) -> Plan:
         """Rehearse a new plan once; later inferences of the same model at the same size rely on it."""
-        key = key_of(model.sha256, shapes, plan)
+        key = key_of(model.sha256, shapes, plan, tolerance)
         if key not in self._settled:
             verdict = self._rehearsals.find(key) if self._rehearsals is not None else None
             found = verdict.apply(plan) if verdict is not None else None
             if found is None:
-                found = await within_budget(plan, plan.transport, self._cut, self._kernels, tensors, baseline.outputs)
+                found = await within_budget(plan, tolerance, self._cut, self._kernels, tensors, baseline.outputs)
                 self._remember(key, plan, found)
             self._settled[key] = found
         return self._settled[key]
@@ -69,16 +75,17 @@ class Settler:
         model: LoadedModel,
         shapes: Mapping[str, tuple[int, ...]],
         plan: Plan,
+        tolerance: Tolerance,
         settled: Plan,
         tensors: Mapping[str, AnyArray],
         baseline: Baseline,
         check: CheckReport,
     ) -> Plan:
         """A stricter plan than the settled one, for this input and those to come."""
-        found = await within_budget(settled, plan.transport, self._cut, self._kernels, tensors, baseline.outputs)
+        found = await within_budget(settled, tolerance, self._cut, self._kernels, tensors, baseline.outputs)
         if found == settled:
             found = stricter(settled, check.max_rel_error)
-        key = key_of(model.sha256, shapes, plan)
+        key = key_of(model.sha256, shapes, plan, tolerance)
         self._settled[key] = found
         self._remember(key, plan, found)
         return found

@@ -28,6 +28,7 @@ def settings(**changes):
         "inferences": 6,
         "warm_up": 2,
         "transport": "f16",
+        "tolerance": None,
         "n": None,
         "k": None,
         "host_kernels": "thread",

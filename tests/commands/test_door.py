@@ -58,6 +58,7 @@ def test_help_of_infer_names_every_option(repository):
     options = "--model --fleet --embedded --n --k --scheme --plan --transport --top --labels --preprocess --output"
     for option in [
         *options.split(),
+        "--tolerance",
         "--deadline",
         "--no-fallback",
         "--trace",

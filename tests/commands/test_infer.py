@@ -58,11 +58,13 @@ def test_every_table_line_fits_80_columns(cocoi, fleet, signs, picture):
 
 def test_passes_the_options_on(cocoi, fleet, signs, picture):
     options = ["--n", 5, "--k", 3, "--scheme", "replication", "--transport", "f32", "--deadline", 7, "--no-fallback"]
+    options += ["--tolerance", "1e-3"]
     outcome = cocoi("infer", picture(), "-m", signs, "--embedded", 5, "--kill", 2, *options)
     assert outcome.status == 0
     assert fleet.asked == [("replication", 5)]
     chosen = fleet.calls[0]["options"]
     assert (chosen.n, chosen.k, chosen.scheme, chosen.transport) == (5, 3, "replication", "f32")
+    assert chosen.tolerance == 1e-3
     assert (chosen.deadline_s, chosen.fallback, chosen.kill, chosen.check, chosen.trace) == (7, False, 2, False, False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cocoi_cli.runtime.check import compare, difference
+from cocoi_cli.runtime.check import Tolerance, compare, difference
 
 F32 = np.float32
 
@@ -58,16 +58,29 @@ def test_the_tolerance_goes_with_transport_and_model(dtype, transport, error, pa
     reference[0, 2] = 2
     found = reference.copy()
     found[0, 0] += 2 * error
-    report = compare({"y": found}, {"y": reference}, transport)
+    report = compare({"y": found}, {"y": reference}, Tolerance(transport))
     assert report.passed is passed
     assert report.top1_equal is True
 
 
+@pytest.mark.parametrize(("dtype", "given", "error", "passed"), [
+    (F32, 1e-3, 0.9e-3, True),
+    (F32, 1e-3, 1.1e-3, False),
+    (np.float16, 5e-2, 4e-2, True),
+    (np.int64, 5e-2, 1.0, False),
+])  # fmt: skip
+def test_a_given_tolerance_is_that_of_every_float_output(dtype, given, error, passed) -> None:
+    reference = np.array([[2, 4]], dtype)
+    found = (reference + np.array([[4 * error, 0]])).astype(dtype)
+    for transport in ("f16", "f32"):
+        assert compare({"y": found}, {"y": reference}, Tolerance(transport, given)).passed is passed
+
+
 def test_top1_is_asked_of_classifiers_only() -> None:
     scores, image = np.array([[0.1, 0.9]], F32), np.ones((1, 3, 8, 8), F32)
-    assert compare({"p": scores[:, ::-1]}, {"p": scores}, "f32").top1_equal is False
-    assert compare({"p": scores[..., None, None]}, {"p": scores[..., None, None]}, "f32").top1_equal is True
-    assert compare({"i": image}, {"i": image}, "f32").top1_equal is None
+    assert compare({"p": scores[:, ::-1]}, {"p": scores}, Tolerance("f32")).top1_equal is False
+    assert compare({"p": scores[..., None, None]}, {"p": scores[..., None, None]}, Tolerance("f32")).top1_equal is True
+    assert compare({"i": image}, {"i": image}, Tolerance("f32")).top1_equal is None
 
 
 def test_the_worst_output_is_the_one_nearest_its_own_tolerance() -> None:
@@ -75,7 +88,7 @@ def test_the_worst_output_is_the_one_nearest_its_own_tolerance() -> None:
     found = {"a": np.full(4, 1.005, F32), "b": np.arange(4000)}
     found["b"] = found["b"].copy()
     found["b"][:3] = -1
-    report = compare(found, reference, "f16")
+    report = compare(found, reference, Tolerance("f16"))
     assert report.tolerance == 1e-3  # 7.5e-4 of 1e-3 is worse than 5e-3 of 1e-2
     assert report.max_rel_error == pytest.approx(5e-3, rel=1e-3)
 
@@ -83,5 +96,5 @@ def test_the_worst_output_is_the_one_nearest_its_own_tolerance() -> None:
 def test_a_model_that_is_float16_inside_may_err_like_one() -> None:
     reference = np.array([[1.0, 2.0]], F32)
     found = reference + np.float32(4e-3)
-    assert not compare({"y": found}, {"y": reference}, "f32").passed
-    assert compare({"y": found}, {"y": reference}, "f32", half=True).passed
+    assert not compare({"y": found}, {"y": reference}, Tolerance("f32")).passed
+    assert compare({"y": found}, {"y": reference}, Tolerance("f32"), half=True).passed

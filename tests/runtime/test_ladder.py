@@ -16,6 +16,7 @@ from cocoi_cli.model.network import LoadedModel, Network
 from cocoi_cli.planning.defaults import default_plan
 from cocoi_cli.planning.plan import FUSED, ConvPlan, Plan, SegmentPlan
 from cocoi_cli.runtime import rehearsal
+from cocoi_cli.runtime.check import Tolerance
 from cocoi_cli.runtime.host import NO_WEIGHTS, HostKernels
 from cocoi_cli.runtime.plain_chain import MOST_BYTES
 from cocoi_cli.runtime.preparing import Preparations
@@ -43,6 +44,7 @@ def build(folder: Path, nodes: Sequence[NodeProto], constants: Mapping[str, np.n
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
+    folder.mkdir(exist_ok=True)
     path = folder / "ladder.onnx"
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     path.write_bytes(model.SerializeToString())
@@ -118,7 +120,14 @@ class Settled:
     work: float  # slices computed, in multiples of the network
 
 
-def settle(model: LoadedModel, plan: Plan | None = None, *, scheme: str = "coded", asked: str = "f16") -> Settled:
+def settle(
+    model: LoadedModel,
+    plan: Plan | None = None,
+    *,
+    scheme: str = "coded",
+    asked: str = "f16",
+    tolerance: float | None = None,
+) -> Settled:
     kernels = CountingKernels()
     preparations = Preparations(kernels)
     x = np.random.default_rng(2).standard_normal((1, CHANNELS, 24, 24)).astype(np.float32)
@@ -133,7 +142,7 @@ def settle(model: LoadedModel, plan: Plan | None = None, *, scheme: str = "coded
         return preparations.cut(each).network
 
     reference = kernels.baseline(model, {"x": x}, repeat=False).outputs
-    found = asyncio.run(within_budget(plan, asked, cut_by, kernels, {"x": x}, reference))
+    found = asyncio.run(within_budget(plan, Tolerance(asked, tolerance), cut_by, kernels, {"x": x}, reference))
     rungs = {name: rung_of(stage) for name, stage in stages_of(found).items()}
     macs = sum(layer.macs for layer in prepared.layers)
     return Settled(found, rungs, len(cuts), kernels.macs / macs)
@@ -235,6 +244,13 @@ def test_segments_climb_the_same_ladder(tmp_path) -> None:
     calm = tame(tmp_path)
     plan = with_segment(calm, settle(calm).plan, ("before", "bad"))
     assert set(settle(calm, plan).rungs.values()) == {Rung.HALF}
+
+
+def test_a_tolerance_of_ones_own_decides_how_high_they_climb(tmp_path) -> None:
+    bad, calm = with_bad_shares(tmp_path / "bad"), tame(tmp_path / "calm")
+    assert settle(bad, asked="f32", tolerance=1e-2).rungs["bad"] is Rung.SINGLE  # 1e-4 keeps it here
+    assert Rung.SINGLE in settle(calm, tolerance=1e-5).rungs.values()  # 1e-2 leaves all in float16
+    assert settle(calm, tolerance=1e-9).plan.is_local
 
 
 def layer(name: str, n: int, k: int, scheme: str = "coded", *, host: bool = False) -> ConvPlan:

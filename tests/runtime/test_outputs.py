@@ -6,7 +6,7 @@ import numpy as np
 from onnx import TensorProto, TypeProto, helper, numpy_helper
 
 from cocoi_cli.model.load import load_model
-from cocoi_cli.runtime.check import compare
+from cocoi_cli.runtime.check import Tolerance, compare
 from cocoi_cli.runtime.host import HostKernels
 from cocoi_cli.runtime.outputs import arrays_of
 from tests.runtime.fakes import Ask, always, infer
@@ -65,7 +65,7 @@ def test_a_network_that_ends_in_a_zipmap_is_distributed_like_any_other(tmp_path)
     reference = HostKernels(threads=1).baseline(model, tensors, repeat=False).outputs
     (outcome,) = infer(model, tensors, [always] * 4, Ask())
     assert [row.name for row in outcome.stages if row.kind == "conv"] == ["conv"]
-    report = compare(outcome.outputs, reference, "f32")
+    report = compare(outcome.outputs, reference, Tolerance("f32"))
     assert report.passed
     assert report.top1_equal
     assert sorted(report.per_output) == ["label", "loss", "loss/keys"]

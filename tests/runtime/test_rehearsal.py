@@ -15,6 +15,7 @@ from cocoi_cli.model.network import LoadedModel, Network
 from cocoi_cli.model.stages import cut
 from cocoi_cli.planning.defaults import default_plan
 from cocoi_cli.planning.plan import Plan
+from cocoi_cli.runtime.check import Tolerance
 from cocoi_cli.runtime.host import HostKernels
 from cocoi_cli.runtime.rehearsal import within_budget
 
@@ -49,7 +50,7 @@ def settle(model: LoadedModel, x: np.ndarray, transport: str) -> Plan:
     async def cut_by(each: Plan) -> Network:
         return cut(prepared, each.distributed)
 
-    return asyncio.run(within_budget(plan, transport, cut_by, kernels, {"x": x}, reference))
+    return asyncio.run(within_budget(plan, Tolerance(transport), cut_by, kernels, {"x": x}, reference))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from cocoi_cli.planning.plan import ConvPlan, Plan, Prediction, SegmentPlan
 from cocoi_cli.runtime import rehearsals
+from cocoi_cli.runtime.check import Tolerance
 from cocoi_cli.runtime.rehearsals import MOST_BYTES, MOST_ENTRIES, Rehearsals, Verdict, key_of, verdict_of
 from cocoi_cli.runtime.rungs import Rung, Step, raised, step, stricter
 
@@ -28,6 +29,7 @@ PLAN = Plan(
 )
 SINGLE = stricter(PLAN, 0.03)
 MIXED = raised(PLAN, [step("a", Rung.WIDE_ANSWERS, 0.03), step("d..e", Rung.SINGLE, 0.02)])
+HALF = Tolerance("f16")
 SHAPES = {"x": (1, 3, 8, 8), "y": (2,)}
 SETTLED = [
     (PLAN, PLAN, ""),
@@ -62,20 +64,22 @@ def test_what_no_verdict_leads_to_is_not_kept() -> None:
 
 def test_the_key_tells_apart_what_changes_rounding(monkeypatch) -> None:
     keys = [
-        key_of("m", SHAPES, PLAN),
-        key_of("n", SHAPES, PLAN),
-        key_of("m", {"x": (1, 3, 8, 9), "y": (2,)}, PLAN),
-        key_of("m", SHAPES, SINGLE),
-        key_of("m", SHAPES, replace(PLAN, layers=(replace(PLAN.layers[0], strips=2), *PLAN.layers[1:]))),
-        key_of("m", SHAPES, replace(PLAN, segments=(replace(PLAN.segments[0], tiles=9),))),
-        key_of("m", SHAPES, MIXED),
+        key_of("m", SHAPES, PLAN, HALF),
+        key_of("n", SHAPES, PLAN, HALF),
+        key_of("m", {"x": (1, 3, 8, 9), "y": (2,)}, PLAN, HALF),
+        key_of("m", SHAPES, SINGLE, HALF),
+        key_of("m", SHAPES, replace(PLAN, layers=(replace(PLAN.layers[0], strips=2), *PLAN.layers[1:])), HALF),
+        key_of("m", SHAPES, replace(PLAN, segments=(replace(PLAN.segments[0], tiles=9),)), HALF),
+        key_of("m", SHAPES, MIXED, HALF),
+        key_of("m", SHAPES, PLAN, Tolerance("f32")),
+        key_of("m", SHAPES, PLAN, Tolerance("f16", 1e-3)),
     ]
     for place, name in ((rehearsals.cocoi_agent, "__version__"), (rehearsals, "RUNTIME_VERSION")):
         monkeypatch.setattr(place, name, "99.9")
-        keys.append(key_of("m", SHAPES, PLAN))
+        keys.append(key_of("m", SHAPES, PLAN, HALF))
     assert len(set(keys)) == len(keys)
     monkeypatch.undo()
-    assert key_of("m", dict(reversed(SHAPES.items())), PLAN) == keys[0]
+    assert key_of("m", dict(reversed(SHAPES.items())), PLAN, HALF) == keys[0]
 
 
 def test_what_a_plan_foretells_and_says_makes_no_difference_to_the_key() -> None:
@@ -84,7 +88,7 @@ def test_what_a_plan_foretells_and_says_makes_no_difference_to_the_key() -> None
     told = replace(
         PLAN, layers=layers, segments=segments, agents=("u", "v"), prediction=Prediction("mean", 1, 2, "u", 3, 4)
     )
-    assert key_of("m", SHAPES, told) == key_of("m", SHAPES, PLAN)
+    assert key_of("m", SHAPES, told, HALF) == key_of("m", SHAPES, PLAN, HALF)
 
 
 GOOD = [["float32", "why", "a"]]

@@ -23,7 +23,7 @@ from cocoi_cli.model.stages import cut
 from cocoi_cli.planning import defaults
 from cocoi_cli.planning.defaults import default_plan, gain_limit
 from cocoi_cli.planning.plan import Plan
-from cocoi_cli.runtime.check import compare
+from cocoi_cli.runtime.check import Tolerance, compare
 from cocoi_cli.runtime.coordinator import Coordinator
 from cocoi_cli.runtime.host import HostKernels
 from cocoi_cli.runtime.inference import Job, Outcome
@@ -65,7 +65,9 @@ class Case:
         async def cut_by(each: Plan) -> Network:
             return self.cut(each)
 
-        return asyncio.run(within_budget(plan, plan.transport, cut_by, self.kernels, self.tensors, self.reference))
+        return asyncio.run(
+            within_budget(plan, Tolerance(plan.transport), cut_by, self.kernels, self.tensors, self.reference)
+        )
 
 
 def make_case(folder: Path, seed: int) -> Case:
@@ -98,7 +100,7 @@ def survive(case: Case, network: Network, plan: Plan, survivors: tuple[int, ...]
 
 
 def judge(case: Case, outcome: Outcome, transport: str, about: object) -> None:
-    report = compare(outcome.outputs, case.reference, transport)
+    report = compare(outcome.outputs, case.reference, Tolerance(transport))
     assert report.passed, (about, report)
 
 
