@@ -174,6 +174,7 @@ class Coordinator:
                 warnings=tuple(inference.warnings),
                 trace=inference.timeline.trace({agent: link.clock for agent, link in self._links.items()}),
                 verification=verification,
+                unsent=inference.unsent(),
             )
         finally:
             deadline.cancel()

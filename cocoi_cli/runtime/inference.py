@@ -114,6 +114,7 @@ class Outcome:
     warnings: tuple[str, ...]
     trace: Trace | None
     verification: Verification | None = None
+    unsent: frozenset[str] = frozenset()  # stages that the host computed because their input could not be sent
 
 
 @dataclass(slots=True)
@@ -281,6 +282,10 @@ class Inference:
         """Count the shares that a lost agent held."""
         for key in [key for key in self.sent if key[0] == agent]:
             self.sent.pop(key).work.counts.lost += 1
+
+    def unsent(self) -> frozenset[str]:
+        """Stages that the host computed because their input could not be sent."""
+        return frozenset(row.name for row in self.rows if row.work is not None and not row.work.is_finite)
 
     def give_up_leftovers(self) -> None:
         """Shares without an answer at the end count as late."""

@@ -26,7 +26,7 @@ from cocoi_cli.runtime.losses import losses_of
 from cocoi_cli.runtime.plain_chain import Chain, is_small, run_chain
 from cocoi_cli.runtime.raising import choose
 from cocoi_cli.runtime.rounding import contributions, figure_of, groups
-from cocoi_cli.runtime.rungs import Rung, Step, raised, rung_of, stages_of, step, stricter
+from cocoi_cli.runtime.rungs import Rung, Step, raised, rung_of, stages_of, step, stricter, unsendable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -97,19 +97,22 @@ class _Verdict:
             margin.
         error: Of the worst figure.
         passed: Whether every figure is within its budget and no classifier changed its mind.
+        unsent: Stages that the host computed because their input could not be sent.
     """
 
     used: Mapping[str, float]
     error: float
     passed: bool
+    unsent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One rehearsed history: the error of every figure, and whether no classifier changed its mind."""
+    """One rehearsed history: the error of every figure, whether no classifier changed its mind, what was not sent."""
 
     errors: Mapping[str, float]
     top1_equal: bool
+    unsent: frozenset[str] = frozenset()
 
 
 class _Rehearsal:
@@ -145,6 +148,8 @@ class _Rehearsal:
                 starts = [] if heavy else [start for start, _ in groups(network, heavy=False)]
                 self._chain = await asyncio.to_thread(run_chain, network, self._kernels, self._tensors, starts)
             verdict = await self._rehearse(plan, network, heavy=heavy)
+            if verdict.unsent and self._keep_unsent(plan, verdict.unsent):
+                continue
             if verdict.passed:
                 return plan
             rehearsed += 1
@@ -163,6 +168,12 @@ class _Rehearsal:
         return self._network
 
     # --- the ladder ------------------------------------------------------------------
+
+    def _keep_unsent(self, plan: Plan, unsent: frozenset[str]) -> bool:
+        """Raise stages whose input agents cannot be sent, until it can be or they stay here; whether any was."""
+        steps = {name: unsendable(name, stage) for name, stage in stages_of(plan).items() if name in unsent}
+        self._steps.update(steps)
+        return bool(steps)
 
     async def _raise(self, plan: Plan, verdict: _Verdict, goal: float, *, heavy: bool) -> bool:
         """Raise the stages that are to blame; whether that can be told."""
@@ -203,7 +214,8 @@ class _Rehearsal:
         if not all(run.top1_equal for run in runs) and worst[0] <= 1.0:
             # Nothing says how much closer it must be; half is a try.
             used = {figure: 2.0 if value == worst[0] else value for figure, value in used.items()}
-        return _Verdict(used, worst[1], all(value <= 1.0 for value in used.values()))
+        unsent = frozenset[str]().union(*(run.unsent for run in runs))
+        return _Verdict(used, worst[1], all(value <= 1.0 for value in used.values()), unsent)
 
     def _budgets(self, figures: Iterable[str], margin: float) -> dict[str, tuple[float, float]]:
         """By figure: the tolerance, and the margin that the error must leave to it; `margin` is that of outputs."""
@@ -288,7 +300,7 @@ class _Rehearsal:
             coordinator.close()
         report = compare(outcome.outputs, self._reference, self._tolerance, half=is_half(network.layers))
         errors |= {f"{OUTPUT}{name}": found for name, found in report.per_output.items()}
-        return _Run(errors, report.top1_equal is not False)
+        return _Run(errors, report.top1_equal is not False, outcome.unsent)
 
 
 def agents_of(plan: Plan) -> int:

@@ -50,6 +50,13 @@ def step(stage: str, rung: Rung, error: float) -> Step:
     return Step(stage, rung, f"{_WORDS[rung]} {error:.0e}")
 
 
+def unsendable(name: str, stage: StagePlan) -> Step:
+    """Raise a stage whose input could not be sent: float32 holds what is too large for tiles in float16."""
+    if isinstance(stage, SegmentPlan) and rung_of(stage) < Rung.SINGLE:
+        return Step(name, Rung.SINGLE, "float32, as float16 does not hold its input")
+    return Step(name, Rung.HOST, "kept here: its input is not finite, or not of the planned size")
+
+
 def stages_of(plan: Plan) -> dict[str, StagePlan]:
     """The decision for every stage that agents compute, by name."""
     layers = {layer.layer: layer for layer in plan.layers if layer.distributed}

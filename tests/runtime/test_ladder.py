@@ -98,6 +98,18 @@ def tame(folder: Path) -> LoadedModel:
     return build(folder, nodes, {f"{name}_w": weights() for name in ("before", "bad", "behind")})
 
 
+def growing(folder: Path, factor: float) -> LoadedModel:
+    """What `before` makes is enlarged so much."""
+    nodes = [
+        conv("before", "x", "b"),
+        helper.make_node("Mul", ["b", "factor"], ["far"]),
+        conv("bad", "far", "c"),
+        conv("behind", "c", "y"),
+    ]
+    constants = {f"{name}_w": weights() for name in ("before", "bad", "behind")}
+    return build(folder, nodes, constants | {"factor": np.float32([[[[factor]]]])})
+
+
 class CountingKernels(HostKernels):
     """Counts multiply-accumulates of slices, and how often plans were cut."""
 
@@ -244,6 +256,29 @@ def test_segments_climb_the_same_ladder(tmp_path) -> None:
     calm = tame(tmp_path)
     plan = with_segment(calm, settle(calm).plan, ("before", "bad"))
     assert set(settle(calm, plan).rungs.values()) == {Rung.HALF}
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+def test_what_cannot_be_sent_is_kept_here_from_the_start(tmp_path, monkeypatch, heavy) -> None:
+    """Infinities come of the model's own constants; what is computed here anyway need not be cut into stages."""
+    if heavy:
+        monkeypatch.setattr(rehearsal, "HEAVY_MACS", 0.0)
+    settled = settle(growing(tmp_path, np.inf))
+    assert settled.rungs == {"before": Rung.HALF}
+    reasons = {layer.layer: layer.reason for layer in settled.plan.layers}
+    assert {reasons["bad"], reasons["behind"]} == {"kept here: its input is not finite, or not of the planned size"}
+
+
+def test_tiles_that_float16_does_not_hold_travel_in_float32(tmp_path) -> None:
+    """A tile cannot be scaled, as its biases lie inside; a conv stage by itself can."""
+    model = growing(tmp_path, 1e6)
+    whole = settle(model)
+    assert set(whole.rungs.values()) == {Rung.HALF}
+    plan = with_segment(model, whole.plan, ("bad", "behind"))
+    (name,) = (segment.name for segment in plan.segments)
+    settled = settle(model, plan)
+    assert settled.rungs == {"before": Rung.HALF, name: Rung.SINGLE}
+    assert settled.plan.segments[0].reason == "in tiles; float32, as float16 does not hold its input"
 
 
 def test_a_tolerance_of_ones_own_decides_how_high_they_climb(tmp_path) -> None:
