@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 COLD: Final = 1  # first inference of a plan, which does not count: caches and sessions are cold
 TRIED: Final = 4  # inferences after it, until their median is believed
+GIVEN_UP: Final = 2  # inferences after it that suffice where each was hopeless: the slowest percent is not for trying
 LATEST: Final = 9  # inferences that the median is of
 FAR_OFF: Final = 1.25  # times what was foreseen, the shortest: then the planner is asked again, the error corrected
 GAINS_LITTLE: Final = 0.75  # of this machine alone: then that is tried too
@@ -35,12 +36,13 @@ class _Candidate:
     """A plan, and seconds of its latest inferences."""
 
     plan: Plan
+    enough: int = TRIED
     cold: int = COLD
     seconds: deque[float] = field(default_factory=lambda: deque(maxlen=LATEST))
 
     @property
     def is_tried(self) -> bool:
-        return len(self.seconds) >= TRIED
+        return len(self.seconds) >= self.enough
 
     @property
     def usual_s(self) -> float:
@@ -52,8 +54,12 @@ class _Candidate:
         else:
             self.seconds.append(seconds)
 
+    def give_up(self) -> None:
+        """Believe what little came."""
+        self.enough = len(self.seconds)
+
     def begin_anew(self) -> None:
-        self.cold = COLD
+        self.enough, self.cold = TRIED, COLD
         self.seconds.clear()
 
 
@@ -118,6 +124,18 @@ class Trials:
         for each in self._candidates:
             if each.plan is plan:
                 each.took(seconds)
+                if each is not self._followed and self._is_hopeless(each):
+                    each.give_up()
+
+    def _is_hopeless(self, tried: _Candidate) -> bool:
+        """Whether even the shortest of the first inferences of a plan leaves it without a chance.
+
+        It is compared with those that took turns with them: both met the same moment.
+        """
+        best, seconds = self._followed, tried.seconds
+        if not (GIVEN_UP <= len(seconds) < TRIED and best.is_tried):
+            return False
+        return min(seconds) > HOPELESS * max(list(best.seconds)[-GIVEN_UP:])
 
     def _count(self) -> None:
         """Now and then the next best is tried again."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cocoi_cli.planning.plan import LOCAL, ConvPlan, Plan, Prediction
-from cocoi_cli.runtime.trials import COLD, LATEST, RETRY, TRIED, Trials
+from cocoi_cli.runtime.trials import COLD, GIVEN_UP, LATEST, RETRY, TRIED, Trials
 
 FORESEEN_S, ALONE_S = 0.1, 1.0
 
@@ -152,6 +152,21 @@ def test_what_lost_is_tried_again_ever_more_seldom_and_followed_if_it_has_become
 def test_what_lost_by_far_is_not_tried_again() -> None:
     seconds = {4: 0.2, 5: 0.9}
     assert 5 not in follow(both_tried(seconds), seconds, 20 * RETRY)
+
+
+@pytest.mark.parametrize(("alone", "tries"), [(1.2, 4 * FIRST_TURN), (1.3, COLD + GIVEN_UP)])
+def test_what_is_hopeless_from_its_first_inferences_is_given_up(alone, tries) -> None:
+    """The slowest percent of 500 inferences is 5: they are not for trying."""
+    followed = follow(Trials(FIRST), {4: 1.0, 0: alone}, 500)
+    assert followed.count(0) == tries
+
+
+def test_one_quick_inference_keeps_a_plan_in_the_trial() -> None:
+    trials = Trials(FIRST)
+    follow(trials, {4: 1.0}, FIRST_TURN)
+    for seconds in (9.0, 2.0, 0.9, 2.0):
+        follow(trials, {4: 1.0, 0: seconds}, 2)
+    assert [follow(trials, {4: 1.0, 0: 0.5}, 1) for _ in range(4)] == [[0], [4], [4], [4]]
 
 
 def test_seconds_of_a_plan_that_is_not_known_are_nobodys() -> None:
