@@ -97,7 +97,7 @@ class ForwardPass:
             if observe is None and not verify:
                 self._lent.add(stage.output)
         else:
-            reason = "on the host: its input holds values that are not finite"
+            reason = "on the host: its input is not finite, or too large for float16"
             work.counts.host += work.strips
             output = await asyncio.to_thread(work.whole, self._kernels)
         if observe is not None:
