@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,9 +20,30 @@ from cocoi_cli.model.network import ConvSpec, ConvStage, LoadedModel, LocalStage
 from cocoi_cli.model.onnxruntime_session import RefusedModelError
 from cocoi_cli.model.slices import slice_program
 from cocoi_cli.model.stages import cut
-from cocoi_cli.runtime.host import HostKernels, Kernels, LocalStageError, ModelRunError, ProgramError, slice_of
+from cocoi_cli.runtime import host
+from cocoi_cli.runtime.host import (
+    BASELINE_RUNS,
+    HostKernels,
+    Kernels,
+    LocalStageError,
+    ModelRunError,
+    ProgramError,
+    slice_of,
+)
 from cocoi_cli.runtime.kernel_process import KernelProcess, KernelsLostError
 from tests.runtime.small_network import picture, small_network
+
+
+class CountingSession:
+    """An ONNX Runtime session that only counts."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def run(self, names: list[str], feeds: object) -> list[np.ndarray]:
+        self.runs += 1
+        return [np.zeros((1, 5), np.float32) for _ in names]
+
 
 SPEC = ConvSpec((3, 3), (1, 1), (1, 1), (1, 1), (1, 1), 1, 4, 5)
 RNG = np.random.default_rng(4)
@@ -77,6 +99,22 @@ def test_both_convolve_alike(here, child) -> None:
         a, b = (kernels.convolve(SPEC, 2, x, WEIGHT) for kernels in (here, child))
         assert a.dtype == b.dtype == np.float32
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("enough_s", "runs"), [(0.0, [2, 1]), (1e9, [1 + BASELINE_RUNS, 1 + BASELINE_RUNS])])
+def test_the_first_run_of_a_model_is_no_baseline_however_long_it_takes(model, monkeypatch, enough_s, runs) -> None:
+    monkeypatch.setattr(host, "ENOUGH_S", enough_s)
+    opened: list[CountingSession] = []
+    monkeypatch.setattr(host, "open_session", lambda *_, **__: opened.append(CountingSession()) or opened[-1])
+    kernels = HostKernels(threads=1)
+    for expected in runs:
+        before = opened[-1].runs if opened else 0
+        kernels.baseline(model, picture())
+        assert opened[-1].runs - before == expected
+    kernels.baseline(replace(model, sha256="another"), picture())
+    assert opened[-1].runs == runs[0]
+    kernels.baseline(replace(model, sha256="a third"), picture(), repeat=False)
+    assert [each.runs for each in opened] == [sum(runs), runs[0], 1]
 
 
 def test_both_run_stages_and_models_alike(here, child, model) -> None:
