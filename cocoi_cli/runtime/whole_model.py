@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from cocoi_agent.wire.messages import Status
 from cocoi_agent.wire.programs import program_id
-from cocoi_cli.runtime.failures import NoAgentsError
 from cocoi_cli.runtime.link import LinkError, Program
 
 if TYPE_CHECKING:
@@ -101,9 +100,9 @@ def link_to(links: Sequence[AgentLink], agent: str, living: Sequence[str]) -> Ag
     """The link to one agent.
 
     Raises:
-        NoAgentsError: If it does not live.
+        LinkError: It is not in the fleet, or was lost.
     """
     for link in links:
         if link.id == agent and agent in living:
             return link
-    raise NoAgentsError(1)
+    raise LinkError(agent, agent, "it is not connected")

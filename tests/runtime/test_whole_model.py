@@ -12,9 +12,8 @@ from cocoi_agent.wire.messages import Answer, Status
 from cocoi_agent.wire.tensors import describe
 from cocoi_cli.model.network import LoadedModel
 from cocoi_cli.runtime.engine import Engine
-from cocoi_cli.runtime.failures import NoAgentsError
 from cocoi_cli.runtime.host import HostKernels
-from cocoi_cli.runtime.link import LinkError
+from cocoi_cli.runtime.link import AgentLink, LinkError
 from cocoi_cli.runtime.options import Options
 from cocoi_cli.runtime.whole_model import CODEWORD, WholeModel
 from tests.runtime.loop_fleet import LoopFleet, loop_fleet
@@ -75,19 +74,28 @@ def test_inferences_by_plan_go_on_as_before(model, reference) -> None:
 
 def test_an_agent_that_is_not_there_is_told(model) -> None:
     async def story(engine, fleet) -> None:
-        with pytest.raises(NoAgentsError):
+        with pytest.raises(LinkError, match=r"a9.*not connected"):
             await engine.infer(model, picture(), "", on("a9"), None, None)
 
     play(story)
 
 
-def test_an_agent_that_is_lost_meanwhile_is_told_and_others_are_used_on(model, reference) -> None:
+def test_an_agent_that_is_lost_meanwhile_is_told_and_others_are_used_on(model, reference, monkeypatch) -> None:
+    send_model = AgentLink.send_model
+
     async def story(engine, fleet) -> None:
+        def send_and_cut(link: AgentLink, *share: object) -> int:
+            run = send_model(link, *share)
+            fleet.agents[link.id].cut()
+            return run
+
         await engine.infer(model, picture(), "", on("a0"), None, None)
-        asyncio.get_running_loop().call_soon(fleet.agents["a0"].cut)
-        with pytest.raises(LinkError, match="a0"):
-            await engine.infer(model, picture(), "", on("a0"), None, None)
-        with pytest.raises(NoAgentsError):
+        with monkeypatch.context() as patched:
+            patched.setattr(AgentLink, "send_model", send_and_cut)
+            with pytest.raises(LinkError, match="a0") as told:
+                await engine.infer(model, picture(), "", on("a0"), None, None)
+        assert "not connected" not in str(told.value)
+        with pytest.raises(LinkError, match=r"a0.*not connected"):
             await engine.infer(model, picture(), "", on("a0"), None, None)
         report = await engine.infer(model, picture(), "", on("a1"), None, None)
         np.testing.assert_allclose(report.outputs["logits"], reference, rtol=1e-5, atol=1e-6)
