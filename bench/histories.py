@@ -49,7 +49,7 @@ from cocoi_cli.runtime.check import Tolerance, compare
 from cocoi_cli.runtime.host import HostKernels
 from cocoi_cli.runtime.preparing import Preparations
 from cocoi_cli.runtime.rungs import Rung, rung_of, stages_of
-from cocoi_cli.runtime.settling import Settler
+from cocoi_cli.runtime.settling import Case, Settler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -197,7 +197,7 @@ class Trial:
         baseline = self._kernels.baseline(self._model, self._first(), repeat=False)
         tolerance = Tolerance(TRANSPORT)
         settled = {
-            name: await settler.settle(self._model, self._shapes, plan, tolerance, self._first(), baseline)
+            name: await settler.settle(Case(self._model, self._shapes, plan, tolerance), self._first(), baseline)
             for name, plan in self._asked.items()
         }
         with tempfile.TemporaryDirectory() as folder:

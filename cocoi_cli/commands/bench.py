@@ -15,7 +15,7 @@ from cocoi_cli.commands.options import (
     Quiet,
     Seed,
     Shares,
-    Tolerance,
+    ToleranceOption,
     Transport,
     UsableFleet,
     leave,
@@ -153,7 +153,7 @@ def bench(
     transport: Annotated[
         Transport, typer.Option("--transport", metavar="T", help="Of schemes that fix none: f16 or f32.")
     ] = "f16",
-    tolerance: Tolerance = None,
+    tolerance: ToleranceOption = None,
     n: Shares = None,
     k: Annotated[
         int | None, typer.Option("--k", metavar="K", help="Answers that are enough, for coded, cocoi and dask.")

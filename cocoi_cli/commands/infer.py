@@ -12,7 +12,7 @@ from cocoi_cli.commands.options import (
     Embedded,
     Json,
     Shares,
-    Tolerance,
+    ToleranceOption,
     TransportOption,
     UsableFleet,
     leave,
@@ -105,7 +105,7 @@ def infer(
         str | None, typer.Option("--plan", metavar="P.toml", help="Do as a plan of `cocoi plan -o` says.")
     ] = None,
     transport: TransportOption = "f16",
-    tolerance: Tolerance = None,
+    tolerance: ToleranceOption = None,
     top: Annotated[int, typer.Option("--top", metavar="N", help="How many classes to show.")] = 5,
     labels: Annotated[
         str | None, typer.Option("--labels", metavar="L", help="Labels, one per line, or JSON. [default: the model's]")

@@ -60,7 +60,7 @@ TransportOption = Annotated[
 Shares = Annotated[
     int | None, typer.Option("--n", metavar="N", help="Agents that get a share. [default: all that are up]")
 ]
-Tolerance = Annotated[
+ToleranceOption = Annotated[
     float | None,
     typer.Option(
         "--tolerance",

@@ -29,7 +29,7 @@ from cocoi_cli.runtime.placing import Placing
 from cocoi_cli.runtime.preparing import Preparations
 from cocoi_cli.runtime.report import InferenceReport
 from cocoi_cli.runtime.returning import Returning
-from cocoi_cli.runtime.settling import Settler
+from cocoi_cli.runtime.settling import Case, Settler
 from cocoi_cli.runtime.whole_model import link_to
 
 if TYPE_CHECKING:
@@ -158,21 +158,20 @@ class Engine:
         first = await self._first_baseline(model, shapes, tensors, options)
         alone_s = self._baselines.get(self._key(model, shapes))
         plan = await asyncio.to_thread(self._decide, prepared, options, alone_s)
-        tolerance = Tolerance(plan.transport, options.tolerance)
-        known = self._settler.is_known(model, shapes, plan, tolerance)
-        baseline = first or await self._baseline(model, shapes, tensors, options, known=known)
+        case = Case(model, shapes, plan, Tolerance(plan.transport, options.tolerance))
+        baseline = first or await self._baseline(case, tensors, options)
         if baseline is None:
-            settled = self._settler.known(model, shapes, plan, tolerance)
+            settled = self._settler.known(case)
             outcome = await self._run_verified(settled, tensors, options, progress, observe)
             self._decider.took(plan, outcome.latency_s)
             seconds = self._baselines[self._key(model, shapes)]
             return self._report(model, name, outcome, seconds, None, (*warnings, *outcome.warnings))
-        settled = await self._settler.settle(model, shapes, plan, tolerance, tensors, baseline)
+        settled = await self._settler.settle(case, tensors, baseline)
         half = is_half(prepared.layers)
         once = options
         while True:
             outcome = await self._run_verified(settled, tensors, once, progress, observe)
-            check = compare(outcome.outputs, baseline.outputs, tolerance, half=half)
+            check = compare(outcome.outputs, baseline.outputs, case.tolerance, half=half)
             if check.passed and check.top1_equal is not False:
                 break
             if settled.is_local:
@@ -180,10 +179,7 @@ class Engine:
                 break
             # The model was rehearsed on another input, on which its rounding did less.
             warnings.append(f"rounding errs by {check.max_rel_error:.0e} on this input; it is computed again")
-            settled = await self._settler.tighten(
-                *(model, shapes, plan, tolerance),
-                *(settled, tensors, baseline, check),
-            )
+            settled = await self._settler.tighten(case, tensors, baseline, check)
             once = replace(options, kill=0)
         self._decider.took(plan, outcome.latency_s)
         return self._report(
@@ -244,21 +240,13 @@ class Engine:
         self._baselines[key] = baseline.seconds
         return baseline
 
-    async def _baseline(
-        self,
-        model: LoadedModel,
-        shapes: Mapping[str, tuple[int, ...]],
-        tensors: Mapping[str, AnyArray],
-        options: Options,
-        *,
-        known: bool,
-    ) -> Baseline | None:
-        """Plain ONNX Runtime on this input; None where it was run before, and the plan is `known` to keep to it."""
-        key = self._key(model, shapes)
-        wanted = options.compare or options.check or not known
+    async def _baseline(self, case: Case, tensors: Mapping[str, AnyArray], options: Options) -> Baseline | None:
+        """Plain ONNX Runtime on this input; None where it was run before and need not be again."""
+        key = self._key(case.model, case.shapes)
+        wanted = options.compare or options.check or not self._settler.is_known(case)
         if not wanted and key in self._baselines:
             return None
-        baseline = await asyncio.to_thread(self._kernels.baseline, model, tensors)
+        baseline = await asyncio.to_thread(self._kernels.baseline, case.model, tensors)
         self._baselines[key] = baseline.seconds
         return baseline
 

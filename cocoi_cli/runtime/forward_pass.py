@@ -91,13 +91,13 @@ class ForwardPass:
         work = begin_work(shown, plan, x, self._blocks, keep_input=verify)
         inference.began(index, stage.name, work.kind, work.strips)
         reason = work.reason
-        if work.is_finite:
+        if work.is_sendable:
             await self._distribute(index, work, host=plan.host)
             output = work.hand_over()
             if observe is None and not verify:
                 self._lent.add(stage.output)
         else:
-            reason = "on the host: its input is not finite, or too large for float16"
+            reason = _misfit(x, stage) or "on the host: its input is not finite, or beyond what float16 holds"
             work.counts.host += work.strips
             output = await asyncio.to_thread(work.whole, self._kernels)
         if observe is not None:
@@ -112,8 +112,7 @@ class ForwardPass:
         """Compute a stage on the host: the graph's own sizes depend on values, and no strip would fit."""
         self._inference.began(index, stage.name, "conv", 0)
         self._tensors[stage.output] = await asyncio.to_thread(compute_convolution, stage, x, self._kernels)
-        reason = f"its input is {_sizes(x.shape)} where {_sizes(stage.input_shape)} was planned"
-        self._inference.finish(index, StageRow(stage.name, reason, self._clock() - start, None))
+        self._inference.finish(index, StageRow(stage.name, _misfit(x, stage), self._clock() - start, None))
 
     async def _distribute(self, index: int, work: DistributedStage, *, host: bool) -> None:
         """Have the codewords of a stage computed, by the host too if the plan says so."""
@@ -165,6 +164,13 @@ def _codewords(
         )
         for strip, number in enumerate(numbers)
     )
+
+
+def _misfit(x: AnyArray, stage: ConvStage | FusedStage) -> str:
+    """That the input has another size than was planned; empty where it has that size."""
+    if x.shape == stage.input_shape:
+        return ""
+    return f"its input is {_sizes(x.shape)} where {_sizes(stage.input_shape)} was planned"
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

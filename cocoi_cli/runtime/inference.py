@@ -285,7 +285,7 @@ class Inference:
 
     def unsent(self) -> frozenset[str]:
         """Stages that the host computed because their input could not be sent."""
-        return frozenset(row.name for row in self.rows if row.work is not None and not row.work.is_finite)
+        return frozenset(row.name for row in self.rows if row.work is not None and not row.work.is_sendable)
 
     def give_up_leftovers(self) -> None:
         """Shares without an answer at the end count as late."""

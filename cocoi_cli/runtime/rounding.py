@@ -211,7 +211,7 @@ def _compute(
     blocks = Blocks()
     works = [begin_work(stage.bare, replace(plan, reply=reply), x, blocks) for reply in replies]
     work = works[0]
-    if not work.is_finite:
+    if not work.is_sendable:
         return []
     sources = stage_programs(stage, plan if isinstance(plan, ConvPlan) else None)
     lost = losses_of(plan) if isinstance(plan, ConvPlan) else frozenset()

@@ -7,6 +7,7 @@ and on disk where a folder is given.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cocoi_cli.runtime.rehearsal import stricter, within_budget
@@ -24,6 +25,28 @@ if TYPE_CHECKING:
     from cocoi_cli.runtime.report import AnyArray, CheckReport
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is settled: a plan for a model at a size, to a tolerance.
+
+    Attributes:
+        model: As loaded.
+        shapes: Input name to shape.
+        plan: Before its rehearsal.
+        tolerance: What its rounding must keep to.
+    """
+
+    model: LoadedModel
+    shapes: Mapping[str, tuple[int, ...]]
+    plan: Plan
+    tolerance: Tolerance
+
+    @property
+    def key(self) -> str:
+        """A digest of all of it; `key_of` remembers it."""
+        return key_of(self.model.sha256, self.shapes, self.plan, self.tolerance)
+
+
 class Settler:
     """Turns plans into settled ones; the model that is prepared is the one that is meant."""
 
@@ -38,63 +61,44 @@ class Settler:
         self._preparations, self._kernels, self._rehearsals = preparations, kernels, rehearsals
         self._settled: dict[str, Plan] = {}
 
-    def is_known(
-        self, model: LoadedModel, shapes: Mapping[str, tuple[int, ...]], plan: Plan, tolerance: Tolerance
-    ) -> bool:
+    def is_known(self, case: Case) -> bool:
         """Whether a plan was settled in this process."""
-        return key_of(model.sha256, shapes, plan, tolerance) in self._settled
+        return case.key in self._settled
 
-    def known(
-        self, model: LoadedModel, shapes: Mapping[str, tuple[int, ...]], plan: Plan, tolerance: Tolerance
-    ) -> Plan:
+    def known(self, case: Case) -> Plan:
         """What a plan was settled to."""
-        return self._settled[key_of(model.sha256, shapes, plan, tolerance)]
+        return self._settled[case.key]
 
-    async def settle(
-        self,
-        model: LoadedModel,
-        shapes: Mapping[str, tuple[int, ...]],
-        plan: Plan,
-        tolerance: Tolerance,
-        tensors: Mapping[str, AnyArray],
-        baseline: Baseline,
-    ) -> Plan:
+    async def settle(self, case: Case, tensors: Mapping[str, AnyArray], baseline: Baseline) -> Plan:
         """Rehearse a new plan once; later inferences of the same model at the same size rely on it."""
-        key = key_of(model.sha256, shapes, plan, tolerance)
-        if key not in self._settled:
-            verdict = self._rehearsals.find(key) if self._rehearsals is not None else None
-            found = verdict.apply(plan) if verdict is not None else None
-            if found is None:
-                found = await within_budget(plan, tolerance, self._cut, self._kernels, tensors, baseline.outputs)
-                self._remember(key, plan, found)
-            self._settled[key] = found
-        return self._settled[key]
+        if not self.is_known(case):
+            verdict = self._rehearsals.find(case.key) if self._rehearsals is not None else None
+            if verdict is not None:
+                self._settled[case.key] = verdict.apply(case.plan)
+            else:
+                self._keep(case, await self._rehearsed(case.plan, case.tolerance, tensors, baseline))
+        return self.known(case)
 
     async def tighten(
-        self,
-        model: LoadedModel,
-        shapes: Mapping[str, tuple[int, ...]],
-        plan: Plan,
-        tolerance: Tolerance,
-        settled: Plan,
-        tensors: Mapping[str, AnyArray],
-        baseline: Baseline,
-        check: CheckReport,
+        self, case: Case, tensors: Mapping[str, AnyArray], baseline: Baseline, check: CheckReport
     ) -> Plan:
         """A stricter plan than the settled one, for this input and those to come."""
-        found = await within_budget(settled, tolerance, self._cut, self._kernels, tensors, baseline.outputs)
-        if found == settled:
-            found = stricter(settled, check.max_rel_error)
-        key = key_of(model.sha256, shapes, plan, tolerance)
-        self._settled[key] = found
-        self._remember(key, plan, found)
-        return found
+        settled = self.known(case)
+        found = await self._rehearsed(settled, case.tolerance, tensors, baseline)
+        self._keep(case, found if found != settled else stricter(settled, check.max_rel_error))
+        return self.known(case)
+
+    async def _rehearsed(
+        self, plan: Plan, tolerance: Tolerance, tensors: Mapping[str, AnyArray], baseline: Baseline
+    ) -> Plan:
+        return await within_budget(plan, tolerance, self._cut, self._kernels, tensors, baseline.outputs)
 
     async def _cut(self, plan: Plan) -> Network:
         """Cuts in a thread: large weights take seconds, and links must be served meanwhile."""
         return (await asyncio.to_thread(self._preparations.cut, plan)).network
 
-    def _remember(self, key: str, plan: Plan, settled: Plan) -> None:
-        verdict = verdict_of(plan, settled)
-        if self._rehearsals is not None and verdict is not None and not plan.is_local:
-            self._rehearsals.keep(key, verdict)
+    def _keep(self, case: Case, settled: Plan) -> None:
+        self._settled[case.key] = settled
+        verdict = verdict_of(case.plan, settled)
+        if self._rehearsals is not None and verdict is not None and not case.plan.is_local:
+            self._rehearsals.keep(case.key, verdict)

@@ -68,7 +68,7 @@ class TileWork:
         return len(self.stage.tiles)
 
     @property
-    def is_finite(self) -> bool:
+    def is_sendable(self) -> bool:
         """Whether the input can be cut and sent: else the whole stage is computed on the host.
 
         A program with a bias inside lets no scale pass through to its answer, so float16 must hold the input as

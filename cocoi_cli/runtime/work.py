@@ -128,8 +128,8 @@ class StageWork:
         return len(self.split.strips)
 
     @property
-    def is_finite(self) -> bool:
-        """Whether shares can be mixed: one infinity would spoil every piece it is added to."""
+    def is_sendable(self) -> bool:
+        """Whether the input can be cut, mixed and sent: one infinity would spoil every piece it is added to."""
         return math.isfinite(self.peak)
 
     def hand_over(self) -> AnyArray:

@@ -138,8 +138,8 @@ class DistributedStage(Work, Protocol):
         ...
 
     @property
-    def is_finite(self) -> bool:
-        """Whether shares can be mixed: one infinity would spoil every piece it is added to."""
+    def is_sendable(self) -> bool:
+        """Whether the input can be cut and sent to agents; else the host computes the stage whole."""
         ...
 
     def arranged(self, answers: Array) -> Array:

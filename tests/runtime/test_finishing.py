@@ -182,7 +182,7 @@ def test_the_host_finishes_what_it_computes_whole(shape: str, activation: str) -
     strange = x.copy()
     strange.reshape(-1)[[3, 40, 77]] = [np.nan, np.inf, -np.inf]
     work = begin(stage, plan_of("coded", 5, 3), strange)
-    assert not work.is_finite
+    assert not work.is_sendable
     larger = np.concatenate([x, x], axis=2)
     for given, found in ((strange, work.whole(KERNELS)), (larger, compute_convolution(stage, larger, KERNELS))):
         assert relative_difference(found, plainly(stage, given)) <= 1e-4

@@ -75,7 +75,7 @@ def test_it_says_what_it_is(begin):
     work = begin()
     assert (work.name, work.kind, work.scheme, work.reason) == ("conv1..conv2", "fused", "hedged", "early and wide")
     assert (work.n, work.k, work.strips, work.code.pieces, work.code.shares) == (3, 1, TILES, 1, 3)
-    assert (work.counts.arrived, work.is_finite) == (0, True)
+    assert (work.counts.arrived, work.is_sendable) == (0, True)
 
 
 def test_a_share_is_the_rows_of_its_tile_in_memory_of_its_own(begin):
@@ -150,7 +150,7 @@ def scaled(factor):
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_what_cannot_travel_is_computed_whole(kernels, begin, transport, x, expected):
     work = begin(transport, transport, x=x)
-    assert work.is_finite is expected
+    assert work.is_sendable is expected
     assert work.whole(kernels).shape == (1, 8, *x.shape[2:])
     if expected:
         tolerance = 1e-2 if transport == "f16" else 1e-5
