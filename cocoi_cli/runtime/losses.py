@@ -1,4 +1,4 @@
-"""Which agents' loss is worst for decoding, and which answers decode a strip without them."""
+"""Which agents' loss is worst for decoding, how bad it is, and which answers decode a strip without them."""
 
 from __future__ import annotations
 
@@ -24,18 +24,23 @@ MOST_SYMBOLS: Final = 50  # of a rateless code, for each piece: it decodes long 
 
 def losses_of(plan: ConvPlan) -> frozenset[int]:
     """The shares without which a layer decodes worst, of those that are not at home at the host itself."""
-    return _losses(plan.scheme, plan.n, plan.k, plan.filters, plan.transport, plan.n - plan.host)
+    return _losses(plan.scheme, plan.n, plan.k, plan.filters, plan.transport, plan.n - plan.host)[0]
 
 
-def worst_losses(code: Code, homes: int | None = None) -> frozenset[int]:
-    """The shares without which decoding enlarges rounding most, among sets that the guard accepts.
+def noise_gain(plan: ConvPlan) -> float:
+    """By how much decoding a layer enlarges rounding without the shares of `losses_of`; 1 where nothing is mixed."""
+    return _losses(plan.scheme, plan.n, plan.k, plan.filters, plan.transport, plan.n - plan.host)[1]
+
+
+def worst_losses(code: Code, homes: int | None = None) -> tuple[frozenset[int], float]:
+    """The shares without which decoding enlarges rounding most, among sets that the guard accepts, and its noise gain.
 
     Args:
         code: With a number of shares; a rateless one has no worst loss, and loses one agent of two that it may.
         homes: How many shares, from the first on, are at home at agents that can be lost; None for all.
     """
     if code.shares is None:
-        return frozenset(range(min(1, (homes or 1) - 1)))
+        return frozenset(range(min(1, (homes or 1) - 1))), 1.0
     n = code.shares if homes is None else min(homes, code.shares)
     spare = min(code.shares - code.needed, n)
     sets: Iterable[tuple[int, ...]] = itertools.combinations(range(n), spare)
@@ -50,11 +55,11 @@ def worst_losses(code: Code, homes: int | None = None) -> frozenset[int]:
             found = code.decode(rest, np.zeros((len(rest), blocks, 1), np.float32)).gain
             if found > gain:
                 worst, gain = frozenset(lost), found
-    return worst
+    return worst, max(gain, 1.0)
 
 
 @lru_cache(maxsize=256)
-def _losses(scheme: str, n: int, k: int, filters: int, transport: str, homes: int) -> frozenset[int]:
+def _losses(scheme: str, n: int, k: int, filters: int, transport: str, homes: int) -> tuple[frozenset[int], float]:
     return worst_losses(make_code(scheme, n, k, gain_limit=gain_limit(transport), filters=filters), homes)
 
 

@@ -30,6 +30,7 @@ class Contribution:
         rung: Where it stood when this was measured.
         effects: By figure (an output, or a stage behind): the part of its budget that this stage alone uses up.
         answers: What float32 answers leave of that; 1 where they are float32 already.
+        uncoded: What doing without a code leaves of it; 1 where there is none, or none to do without.
         size_in: Elements of the input.
         size_out: Elements of the output.
         macs: Multiply-accumulates.
@@ -39,6 +40,7 @@ class Contribution:
     rung: Rung
     effects: Mapping[str, float]
     answers: float
+    uncoded: float
     size_in: int
     size_out: int
     macs: int
@@ -52,6 +54,8 @@ class Contribution:
                 return min(self.answers, 1.0)
             case Rung.SINGLE:
                 return SINGLE_TO_HALF
+            case Rung.UNCODED:
+                return self.uncoded * (1.0 if self.rung is Rung.SINGLE else SINGLE_TO_HALF)
             case Rung.HOST:
                 return 0.0
 
@@ -61,7 +65,7 @@ class Contribution:
 
     def bytes_on(self, rung: Rung) -> int:
         """Bytes on the wire, without what halos and codes add."""
-        wide_in, wide_out = rung is Rung.SINGLE, rung in (Rung.SINGLE, Rung.WIDE_ANSWERS)
+        wide_in, wide_out = rung >= Rung.SINGLE, rung >= Rung.WIDE_ANSWERS
         return (4 if wide_in else 2) * self.size_in + (4 if wide_out else 2) * self.size_out
 
     def cost(self, now: Rung, then: Rung) -> float:
@@ -138,8 +142,8 @@ def _lower(
 def _best(
     contributions: Sequence[Contribution], rungs: Mapping[str, Rung], figure: str, total: float
 ) -> tuple[str, Rung] | None:
-    """The step that takes most off a figure for what it costs; the host only where nothing else does."""
-    for most in (Rung.SINGLE, Rung.HOST):
+    """The step that takes most off a figure for what it costs; no code, and the host, only where nothing else does."""
+    for most in (Rung.SINGLE, Rung.UNCODED, Rung.HOST):
         found: tuple[float, str, Rung] | None = None
         for each in contributions:
             now = rungs[each.stage]

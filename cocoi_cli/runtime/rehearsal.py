@@ -26,7 +26,17 @@ from cocoi_cli.runtime.losses import losses_of
 from cocoi_cli.runtime.plain_chain import Chain, is_small, run_chain
 from cocoi_cli.runtime.raising import choose
 from cocoi_cli.runtime.rounding import contributions, figure_of, groups
-from cocoi_cli.runtime.rungs import Rung, Step, raised, rung_of, stages_of, step, stricter, unsendable
+from cocoi_cli.runtime.rungs import (
+    Rung,
+    Step,
+    raised,
+    rung_of,
+    stages_of,
+    step,
+    steps_for_all,
+    stricter,
+    unsendable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -54,7 +64,7 @@ STAGE_MARGIN: Final = 1.5
 LIGHT_MACS: Final = 1.5e9  # up to here a doubt is worth further histories
 HEAVY_MACS: Final = 5e9  # from here on only the worst history is rehearsed: seconds matter more than the scatter
 MOST_CODES: Final = 3  # whose worst losses are rehearsed, where layers have several
-MOST_REHEARSALS: Final = 5  # before all stages that are left go to float32, and then to the host
+MOST_REHEARSALS: Final = 5  # before all stages that are left go to float32, then without codes, then to the host
 MOST_BLAMED: Final = (
     100  # stages; what each does to every figure grows with their square, and the choice with their cube
 )
@@ -155,8 +165,10 @@ class _Rehearsal:
             rehearsed += 1
             exhausted = rehearsed >= (MOST_HEAVY_REHEARSALS if heavy else MOST_REHEARSALS)
             if exhausted or not await self._raise(plan, verdict, goal, heavy=heavy):
-                self._raise_all(plan, verdict.error)
-                if exhausted and heavy and verdict.error < TOO_NON_LINEAR:
+                steps = steps_for_all(plan, verdict.error)
+                self._steps.update(steps)
+                is_single = all(each.rung is Rung.SINGLE for each in steps.values())
+                if exhausted and heavy and is_single and verdict.error < TOO_NON_LINEAR:
                     return raised(self._plan, self._steps.values())
             goal *= LOWER
 
@@ -192,13 +204,6 @@ class _Rehearsal:
             if rung > rungs[name]:
                 self._steps[name] = step(name, rung, verdict.error)
         return True
-
-    def _raise_all(self, plan: Plan, error: float) -> None:
-        """Nothing better is known than to raise everything: to float32, then to the host."""
-        rungs = {name: rung_of(stage) for name, stage in stages_of(plan).items()}
-        low = [name for name, rung in rungs.items() if rung < Rung.SINGLE]
-        rung = Rung.SINGLE if low else Rung.HOST
-        self._steps.update({name: step(name, rung, error) for name in low or rungs})
 
     # --- judging ---------------------------------------------------------------------
 

@@ -29,11 +29,16 @@ if TYPE_CHECKING:
     from cocoi_cli.planning.plan import Plan
     from cocoi_cli.runtime.check import Tolerance
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 MOST_ENTRIES: Final = 256
 MOST_BYTES: Final = 1 << 20  # of a file that can be ours; the oldest entries go
 MOST_NOTE: Final = 200
-WORDS: Final = {"float32 answers": Rung.WIDE_ANSWERS, "float32": Rung.SINGLE, "host": Rung.HOST}
+WORDS: Final = {
+    "float32 answers": Rung.WIDE_ANSWERS,
+    "float32": Rung.SINGLE,
+    "float32 without a code": Rung.UNCODED,
+    "host": Rung.HOST,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from cocoi_cli.runtime.losses import losses_of, survivors
 from cocoi_cli.runtime.magnitudes import peak
 from cocoi_cli.runtime.plain_chain import distributed, disturbed
 from cocoi_cli.runtime.raising import Contribution
-from cocoi_cli.runtime.rungs import rung_of, stages_of
+from cocoi_cli.runtime.rungs import rung_of, stages_of, without_code
 from cocoi_cli.runtime.working import begin_work
 
 if TYPE_CHECKING:
@@ -124,7 +124,17 @@ def contributions(
             own[name] = replace(own[name], added=None)
     if heavy:
         _share_out(used, [stage.name for stage in stages], own, effects)
-    return [_contribution(chain, stage, plans[stage.name], own[stage.name], effects[stage.name]) for stage in stages]
+    return [
+        _contribution(
+            chain,
+            stage,
+            plans[stage.name],
+            own[stage.name],
+            effects[stage.name],
+            uncoded=without_code(plan, plans[stage.name]),
+        )
+        for stage in stages
+    ]
 
 
 def groups(network: Network, *, heavy: bool) -> list[tuple[int, list[ConvStage | FusedStage]]]:
@@ -191,6 +201,8 @@ def _contribution(
     plan: StagePlan,
     own: OwnRounding,
     effects: Mapping[str, float],
+    *,
+    uncoded: float,
 ) -> Contribution:
     names = (stage.name,) if isinstance(stage, ConvStage) else stage.layers
     return Contribution(
@@ -198,6 +210,7 @@ def _contribution(
         rung=rung_of(plan),
         effects=effects,
         answers=own.answers,
+        uncoded=uncoded,
         size_in=math.prod(stage.input_shape),
         size_out=math.prod(stage.output_shape),
         macs=sum(layer.macs for layer in chain.network.layers if layer.name in names),

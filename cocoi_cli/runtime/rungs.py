@@ -1,7 +1,8 @@
 """The ladder of a distributed stage: what it costs to round less, step by step.
 
-From cheap to dear: float16 both ways; float16 shares with float32 answers; float32 both ways; the host itself. Each
-stage of a plan stands on a rung of its own. Source: docs/methods.md, "The rehearsal".
+From cheap to dear: float16 both ways; float16 shares with float32 answers; float32 both ways; that without a code,
+for decoding enlarges rounding; the host itself. Each stage of a plan stands on a rung of its own. Source:
+docs/methods.md, "The rehearsal".
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from cocoi_cli.planning.plan import LOCAL, ConvPlan, SegmentPlan
+from cocoi_cli.codes.families import hedged
+from cocoi_cli.planning.plan import AUTO, LOCAL, ConvPlan, SegmentPlan
+from cocoi_cli.runtime.losses import noise_gain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,12 +29,14 @@ class Rung(IntEnum):
     HALF = 0
     WIDE_ANSWERS = 1
     SINGLE = 2
-    HOST = 3
+    UNCODED = 3
+    HOST = 4
 
 
 _WORDS = {
     Rung.WIDE_ANSWERS: "float32 answers, as float16 would err by",
     Rung.SINGLE: "float32, as float16 would err by",
+    Rung.UNCODED: "float32 without a code, as it would err by",
     Rung.HOST: "kept here: even float32 would err by",
 }
 
@@ -66,8 +71,18 @@ def stages_of(plan: Plan) -> dict[str, StagePlan]:
 def rung_of(stage: StagePlan) -> Rung:
     """Where a stage stands that agents compute."""
     if stage.transport == "f32":
-        return Rung.SINGLE
+        return Rung.SINGLE if isinstance(stage, ConvPlan) and noise_gain(stage) > 1.0 else Rung.UNCODED
     return Rung.HALF if stage.answers == "f16" else Rung.WIDE_ANSWERS
+
+
+def without_code(plan: Plan, stage: StagePlan) -> float:
+    """What is left of a stage's rounding if it does without its code.
+
+    1 where it has none, or none that can be dropped: where that code was asked for, and where filters are mixed.
+    """
+    if plan.scheme != AUTO or isinstance(stage, SegmentPlan) or stage.filters > 1:
+        return 1.0
+    return 1.0 / noise_gain(stage)
 
 
 def raised(plan: Plan, steps: Iterable[Step]) -> Plan:
@@ -86,9 +101,12 @@ def raised(plan: Plan, steps: Iterable[Step]) -> Plan:
             return layer
         if each.rung is Rung.HOST:
             return ConvPlan(layer.layer, LOCAL, 0, 0, 0, 0, plan.transport, each.note)
-        transport, reply = _travel(each.rung)
         if not layer.distributed:
             return layer
+        transport, reply = _travel(each.rung)
+        if each.rung is Rung.UNCODED and without_code(plan, layer) < 1.0:
+            # Its strips as they are, each a tile of its own: what a share costs stays what it was planned with.
+            layer = replace(layer, scheme=hedged.SCHEME, k=1, strips=layer.k * layer.strips)
         return replace(layer, transport=transport, reply=reply, reason=f"{layer.reason}; {each.note}")
 
     def segment_after(segment: SegmentPlan) -> SegmentPlan:
@@ -106,12 +124,21 @@ def raised(plan: Plan, steps: Iterable[Step]) -> Plan:
     )
 
 
-def stricter(plan: Plan, error: float) -> Plan:
-    """The next plan to try where nothing is known but that this one errs by `error`: all float32, then all here."""
+def steps_for_all(plan: Plan, error: float) -> dict[str, Step]:
+    """What is left to do where nothing is known but that the plan errs by `error`, by stage.
+
+    All to float32; those that are there already, without their codes; those that have none, here.
+    """
     stages = stages_of(plan)
     low = [name for name, stage in stages.items() if rung_of(stage) < Rung.SINGLE]
-    rung = Rung.SINGLE if low else Rung.HOST
-    return raised(plan, [step(name, rung, error) for name in low or stages])
+    coded = [name for name, stage in stages.items() if without_code(plan, stage) < 1.0]
+    rung = Rung.SINGLE if low else Rung.UNCODED if coded else Rung.HOST
+    return {name: step(name, rung, error) for name in low or coded or stages}
+
+
+def stricter(plan: Plan, error: float) -> Plan:
+    """The next plan to try where nothing is known but that this one errs by `error`."""
+    return raised(plan, steps_for_all(plan, error).values())
 
 
 def _travel(rung: Rung) -> tuple[str, str]:

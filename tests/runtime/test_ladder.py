@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,11 @@ from cocoi_cli.runtime.rungs import Rung, rung_of, stages_of
 
 CHANNELS = 8
 RNG = np.random.default_rng(1)
+
+
+@pytest.fixture(autouse=True)
+def _same_weights_whatever_ran_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "RNG", np.random.default_rng(1))
 
 
 def conv(name: str, x: str, y: str, **attributes: object) -> NodeProto:
@@ -169,7 +175,8 @@ def test_a_tame_network_keeps_float16(tmp_path, scheme) -> None:
 @pytest.mark.parametrize("scheme", ["coded", "uncoded"])
 def test_only_the_stage_with_bad_shares_goes_to_float32(tmp_path, scheme) -> None:
     settled = settle(with_bad_shares(tmp_path), scheme=scheme)
-    assert settled.rungs == {"before": Rung.HALF, "bad": Rung.SINGLE, "behind": Rung.HALF}
+    found = Rung.SINGLE if scheme == "coded" else Rung.UNCODED
+    assert settled.rungs == {"before": Rung.HALF, "bad": found, "behind": Rung.HALF}
     reasons = {layer.layer: layer.reason for layer in settled.plan.layers}
     assert "; float32, as float16 would err by" in reasons["bad"]
     assert "err" not in reasons["before"] + reasons["behind"]
@@ -191,6 +198,26 @@ def test_what_float32_loses_too_is_kept_here_alone(tmp_path) -> None:
     (bad,) = (layer for layer in settled.plan.layers if layer.layer == "bad")
     assert bad.scheme == "local"
     assert "kept here: even float32 would err by" in bad.reason
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+@pytest.mark.parametrize("look_into", [False, True])
+def test_what_only_decoding_loses_stays_on_agents_without_a_code(tmp_path, monkeypatch, heavy, look_into) -> None:
+    """Float32 with the worst loss errs by several times what it errs by without a code; the limit lies between."""
+    if heavy:
+        monkeypatch.setattr(rehearsal, "HEAVY_MACS", 0.0)
+    if not look_into:
+        monkeypatch.setattr(rehearsal, "MOST_BLAMED", 0)
+    model, code = with_bad_shares(tmp_path), {"scheme": "coded", "asked": "f32"}
+    asked = settle(model, **code, tolerance=1.0).plan  # nothing is too bad for this one
+    limit = 3e-4
+    assert settle(model, asked, asked="f32", tolerance=limit).rungs.get("bad") is None
+    settled = settle(model, replace(asked, scheme="auto"), asked="f32", tolerance=limit)
+    assert settled.rungs["bad"] is Rung.UNCODED
+    (bad,) = (layer for layer in settled.plan.layers if layer.layer == "bad")
+    assert (bad.scheme, bad.k) == ("hedged", 1)
+    assert "; float32 without a code, as it would err by" in bad.reason
+    assert settled.cuts == 1
 
 
 def test_a_settled_plan_stays_as_it_is(tmp_path) -> None:
@@ -251,7 +278,7 @@ def test_segments_climb_the_same_ladder(tmp_path) -> None:
     plan = with_segment(model, settle(model).plan, ("bad",))
     (name,) = (segment.name for segment in plan.segments)
     settled = settle(model, plan)
-    assert settled.rungs == {"before": Rung.HALF, name: Rung.SINGLE, "behind": Rung.HALF}
+    assert settled.rungs == {"before": Rung.HALF, name: Rung.UNCODED, "behind": Rung.HALF}
     assert "float32, as float16 would err by" in settled.plan.segments[0].reason
     calm = tame(tmp_path)
     plan = with_segment(calm, settle(calm).plan, ("before", "bad"))
@@ -277,7 +304,7 @@ def test_tiles_that_float16_does_not_hold_travel_in_float32(tmp_path) -> None:
     plan = with_segment(model, whole.plan, ("bad", "behind"))
     (name,) = (segment.name for segment in plan.segments)
     settled = settle(model, plan)
-    assert settled.rungs == {"before": Rung.HALF, name: Rung.SINGLE}
+    assert settled.rungs == {"before": Rung.HALF, name: Rung.UNCODED}
     assert settled.plan.segments[0].reason == "in tiles; float32, as float16 does not hold its input"
 
 

@@ -11,11 +11,20 @@ import pytest
 from cocoi_cli.runtime.raising import Contribution, choose
 from cocoi_cli.runtime.rungs import Rung
 
-HALF, WIDE, SINGLE, HOST = Rung
+HALF, WIDE, SINGLE, UNCODED, HOST = Rung
 
 
-def stage(name: str, *, answers: float = 0.5, size: tuple[int, int] = (100, 100), **effects: float) -> Contribution:
-    return Contribution(name, HALF, effects, answers, *size, 1000)
+def stage(
+    name: str,
+    *,
+    rung: Rung = HALF,
+    answers: float = 0.5,
+    uncoded: float = 1.0,
+    size: tuple[int, int] = (100, 100),
+    macs: int = 1000,
+    **effects: float,
+) -> Contribution:
+    return Contribution(name, rung, effects, answers, uncoded, *size, macs)
 
 
 def total(stages: list[Contribution], rungs: dict[str, Rung], figure: str) -> float:
@@ -52,13 +61,27 @@ def test_a_lucky_rehearsal_does_not_talk_the_effects_down() -> None:
 
 
 def test_the_host_is_asked_only_where_float32_does_not_help() -> None:
-    single = [Contribution(name, SINGLE, {"y": effect}, 1.0, 100, 100, macs) for name, effect, macs in
+    single = [stage(name, rung=SINGLE, answers=1.0, macs=macs, y=effect) for name, effect, macs in
               (("a", 0.2, 10), ("b", 2.0, 100_000), ("c", 0.2, 10))]  # fmt: skip
     assert choose(single, low(*single), {"y": 2.0}, 0.9) == {"a": SINGLE, "b": HOST, "c": SINGLE}
     half = [stage("a", answers=1.0, y=1e5), stage("b", y=1.0)]
     found = choose(half, low(*half), {"y": 1e5}, 0.9)
     assert found is not None
     assert found["a"] is HOST
+
+
+def test_a_code_is_dropped_only_where_float32_with_it_does_not_help() -> None:
+    half = [stage("a", answers=1.0, uncoded=0.1, y=3.0), stage("b", uncoded=0.1, y=0.1)]
+    assert choose(half, low(*half), {"y": 3.0}, 0.9) == {"a": SINGLE, "b": HALF}
+    single = [stage("a", rung=SINGLE, answers=1.0, uncoded=0.1, y=3.0), stage("b", rung=SINGLE, uncoded=0.1, y=0.1)]
+    assert choose(single, low(*single), {"y": 3.0}, 0.9) == {"a": UNCODED, "b": SINGLE}
+    bad = [stage("a", answers=1.0, uncoded=0.1, y=5e4)]
+    assert choose(bad, low(*bad), {"y": 5e4}, 0.9) == {"a": UNCODED}
+
+
+def test_the_host_is_asked_where_no_code_is_too_much_already() -> None:
+    single = [stage("a", rung=SINGLE, answers=1.0, uncoded=0.5, y=3.0), stage("b", rung=SINGLE, y=0.1)]
+    assert choose(single, low(*single), {"y": 3.0}, 0.9) == {"a": HOST, "b": SINGLE}
 
 
 def test_effects_are_scaled_to_what_was_measured() -> None:
@@ -92,6 +115,7 @@ def test_every_choice_keeps_the_goal_and_no_stage_is_raised_for_nothing(seed) ->
         stage(
             str(index),
             answers=rng.choice([0.1, 0.5, 1.0]),
+            uncoded=rng.choice([0.1, 1.0]),
             size=(rng.randint(1, 1000), rng.randint(1, 1000)),
             **{figure: rng.expovariate(1.0) for figure in figures},
         )

@@ -28,18 +28,21 @@ PLAN = Plan(
     segments=(SegmentPlan("d..e", ("d", "e"), "x", "y", 12, 6, "f16", "in tiles"),),
 )
 SINGLE = stricter(PLAN, 0.03)
+AUTO = replace(PLAN, scheme="auto")
 MIXED = raised(PLAN, [step("a", Rung.WIDE_ANSWERS, 0.03), step("d..e", Rung.SINGLE, 0.02)])
 HALF = Tolerance("f16")
 SHAPES = {"x": (1, 3, 8, 8), "y": (2,)}
 SETTLED = [
     (PLAN, PLAN, ""),
-    (PLAN, MIXED, "a WIDE_ANSWERS, d..e SINGLE"),
-    (PLAN, SINGLE, "a SINGLE, c SINGLE, d..e SINGLE"),
+    (PLAN, MIXED, "a WIDE_ANSWERS, d..e UNCODED"),
+    (PLAN, SINGLE, "a SINGLE, c SINGLE, d..e UNCODED"),
     (PLAN, raised(PLAN, [step("c", Rung.HOST, 2e-4)]), "c HOST"),
     (PLAN, raised(MIXED, [step("a", Rung.SINGLE, 0.02), step("d..e", Rung.HOST, 0.1)]), "a SINGLE, d..e HOST"),
     (PLAN, stricter(SINGLE, 2e-4), "a HOST, c HOST, d..e HOST"),
     (SINGLE, SINGLE, ""),
     (SINGLE, stricter(SINGLE, 2e-4), "a HOST, c HOST, d..e HOST"),
+    (AUTO, stricter(stricter(AUTO, 0.03), 2e-4), "a UNCODED, c UNCODED, d..e UNCODED"),
+    (stricter(AUTO, 0.03), stricter(stricter(AUTO, 0.03), 2e-4), "a UNCODED, c UNCODED"),
 ]
 
 
@@ -98,12 +101,12 @@ UNFIT = [
     "no JSON",
     "[1, 2]",
     "[" * 100_000,
-    '{"schema": 2}',
-    '{"schema": 1, "entries": {"key": {"kind": "asked", "note": ""}}}',
-    '{"schema": 3, "entries": {"key": []}}',
-    '{"schema": 2, "entries": [1]}',
+    '{"schema": 3}',
+    '{"schema": 2, "entries": {"key": {"kind": "asked", "note": ""}}}',
+    '{"schema": 4, "entries": {"key": []}}',
+    '{"schema": 3, "entries": [1]}',
     *(
-        json.dumps({"schema": 2, "entries": {"key": entry}})
+        json.dumps({"schema": 3, "entries": {"key": entry}})
         for entry in (
             None,
             5,
@@ -135,7 +138,7 @@ def test_a_file_that_is_not_ours_is_ignored_and_replaced(tmp_path, text) -> None
 def test_the_file_stays_small_and_keeps_the_latest(tmp_path) -> None:
     kept = Rehearsals(tmp_path / "rehearsals.json")
     entries = {str(number): GOOD for number in range(MOST_ENTRIES)}
-    (tmp_path / "rehearsals.json").write_text(json.dumps({"schema": 2, "entries": entries}))
+    (tmp_path / "rehearsals.json").write_text(json.dumps({"schema": 3, "entries": entries}))
     kept.keep("1", FOUND)
     kept.keep("new", FOUND)
     assert [kept.find(key) is None for key in ("0", "1", "2", "new")] == [True, False, False, False]
