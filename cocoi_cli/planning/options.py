@@ -36,11 +36,12 @@ if TYPE_CHECKING:
     from cocoi_cli.model.network import ConvLayer
     from cocoi_cli.model.segments import Segment
     from cocoi_cli.planning.estimates import Estimate, Estimator, Times
+    from cocoi_cli.planning.fleet_model import DeviceModel
     from cocoi_cli.planning.loads import Load
     from cocoi_cli.planning.request import Request
 
 KEPT: Final = 24  # options of a layer or segment, the quickest first
-SLOW: Final = 1.5  # times as slow as a device: then the host may be in the way
+SLOW: Final = 1.5  # times as slow as the quickest device: then the host, or another device, may be in the way
 REFINED: Final = 3  # of them are tried with other types on the wire
 SLACK: Final = 1.0  # candidates are followed while their bound is below so many times the best
 USABLE: Final = 0.5  # of a device's memory: the rest is the system's, the agent's and ONNX Runtime's
@@ -85,6 +86,7 @@ class Table:
         self._alike = all(replace(device, name=devices[0].name) == devices[0] for device in devices)
         self._counts = device_counts(len(devices), alike=self._alike)
         self._is_large = len(devices) > LARGE
+        self._quick = _quick(devices, layers)
         self._all = self._members(layers)
         self._memory = [np.inf if each.memory_bytes is None else each.memory_bytes * USABLE for each in devices]
         held = sum(weight_bytes(layer) for layer in layers if layer.obstacle is None)
@@ -114,10 +116,14 @@ class Table:
         return found
 
     def _tiled(self, segment: Segment, layers: Sequence[ConvLayer], below_s: float) -> tuple[Option, ...]:
-        """The number of tiles is settled with all devices, of which a small fleet needs each; then who takes them."""
+        """The number of tiles is settled with all devices and with the quick ones; then who takes them.
+
+        A small fleet needs each device, but where one is slow a tile for each of the others is another number.
+        """
         costs = lru_cache(maxsize=None)(segment.cost)
         wire = self._request.transport
-        members = self._all if self._is_large else self._all[:1]
+        quick = [(self._quick, own) for _, own in self._all[:1] if self._quick < self._all[0][0]]
+        members = self._all if self._is_large else [*self._all[:1], *quick]
         tried = segment_candidates(segment, layers, costs, members=members, transport=wire)
         found = self._followed(tried, below_s)
         best = next((option for option in found if option.candidate is not None), None)
@@ -224,6 +230,15 @@ class Table:
         """Seconds of the measured model that are no convolutions: they stay on the host whatever the plan."""
         own = self._scale * sum(float(self._estimator.local(layer).mean()) for layer in layers)
         return 0.0 if self._request.alone_s is None else max(self._request.alone_s - own, 0.0)
+
+
+def _quick(devices: Sequence[DeviceModel], layers: Sequence[ConvLayer]) -> int:
+    """How many devices, the first ones, compute about as quickly as the quickest."""
+    part = whole(max(layers, key=lambda layer: layer.macs)) if layers else None
+    if part is None:
+        return len(devices)
+    seconds = [sum(compute_phase(device, part)) * device.mean_slowdown for device in devices]
+    return sum(each <= SLOW * min(seconds) for each in seconds)
 
 
 def _quickest(options: Iterable[Option]) -> tuple[Option, ...]:

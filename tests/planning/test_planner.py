@@ -145,6 +145,19 @@ def test_slow_devices_come_last_and_are_left_out_where_they_are_in_the_way() -> 
     assert seconds(fleet, Request(host=False)) < 1.3 * seconds(pis(5), Request(host=False))
 
 
+@pytest.mark.parametrize("factor", [3.0, 30.0])
+@pytest.mark.parametrize("slow", [{0}, {1, 4}])
+@pytest.mark.parametrize("host", [False, True])
+def test_slow_devices_cost_no_more_than_doing_without_them(factor: float, slow: set[int], host: bool) -> None:
+    """Tiles are as many as suit those that are quick, not all that are there."""
+    fleet, request = rig(), Request(gain=0.0, host=host)
+    told = [replace(each, slowdown=((1.0, factor if i in slow else 1.0),)) for i, each in enumerate(fleet.devices)]
+    left = tuple(each for i, each in enumerate(fleet.devices) if i not in slow)
+    assert seconds(replace(fleet, devices=tuple(told)), request) <= 1.03 * seconds(
+        replace(fleet, devices=left), request
+    )
+
+
 def test_more_devices_are_never_slower() -> None:
     taken = [seconds(pis(count), ANY_GAIN) for count in (1, 3, 6, 12)]
     assert all(more <= 1.02 * fewer for fewer, more in itertools.pairwise(taken))
