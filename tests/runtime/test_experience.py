@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cocoi_cli.runtime.experience import MOST, NEWEST, SHORTEST_S, Experience, has_changed
+from cocoi_cli.runtime.experience import BUNDLE_S, MOST, NEWEST, SHORTEST_S, Experience, has_changed
 
 AGENTS = ("a", "b", "c", "d", "e")
 
@@ -52,7 +52,17 @@ def test_stages_of_few_answers_and_short_ones_say_nothing() -> None:
     assert lived(*[few] * 20).slow() == {}
     for usual in (0.0, 0.9 * SHORTEST_S):  # 0 with a coarse clock
         assert lived(*[dict.fromkeys(AGENTS, usual) | {"c": 1.0}] * 20).slow() == {}
-    assert "c" in lived(*[dict.fromkeys(AGENTS, 1.1 * SHORTEST_S) | {"c": 1.0}] * 20).slow()
+
+
+def short(**slower: float) -> dict[str, float]:
+    return {agent: BUNDLE_S / 4 * slower.get(agent, 1.0) for agent in AGENTS}
+
+
+def test_short_shares_are_judged_together() -> None:
+    assert lived(*[short(c=3)] * (4 * NEWEST - 1)).slow() == {}
+    assert lived(*[short(c=3)] * 4 * NEWEST).slow() == pytest.approx({"c": 3})
+    assert lived(*[short(c=7), short(), short(), short()] * NEWEST).slow() == pytest.approx({"c": 2.5})
+    assert lived(*[short(c=4), short(), short(), short()] * NEWEST).slow() == {}
 
 
 def test_one_that_begins_anew_is_quick_until_it_is_seen() -> None:
