@@ -233,11 +233,12 @@ class Table:
 
 
 def _quick(devices: Sequence[DeviceModel], layers: Sequence[ConvLayer]) -> int:
-    """How many devices, the first ones, compute about as quickly as the quickest."""
-    part = whole(max(layers, key=lambda layer: layer.macs)) if layers else None
-    if part is None:
+    """How many devices, the first ones, take about as long for a share as the quickest."""
+    if not layers:
         return len(devices)
-    seconds = [sum(compute_phase(device, part)) * device.mean_slowdown for device in devices]
+    part = whole(max(layers, key=lambda layer: layer.macs))
+    computing = (sum(compute_phase(device, part)) / len(devices) for device in devices)
+    seconds = [(each + device.task_s) * device.mean_slowdown for each, device in zip(computing, devices, strict=True)]
     return sum(each <= SLOW * min(seconds) for each in seconds)
 
 

@@ -114,7 +114,8 @@ def ranked(fleet: FleetModel, layers: Sequence[ConvLayer]) -> FleetModel:
 
     def seconds(device: DeviceModel) -> float:
         wire = (device.send.mean(1) + device.receive.mean(1)) / 2 * float(moved)
-        return (_alone(device, layers) + wire) / count + len(layers) * (device.task_s + device.rtt_s)
+        fixed = device.mean_slowdown * device.task_s + device.rtt_s
+        return (_alone(device, layers) + wire) / count + len(layers) * fixed
 
     return replace(fleet, devices=tuple(sorted(fleet.devices, key=lambda device: round(seconds(device), 9))))
 

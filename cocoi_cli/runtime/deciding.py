@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 # each time: whoever has changed a plan waits twice as long for the next change.
 PATIENCE: Final = 2
 MOST_PATIENCE: Final = 256
+# A plan that does without slow agents, or without any, learns nothing of them: after so many inferences they are
+# planned with as if they were well again, and after so many more what they have shown counts.
+PARDON: Final = 64
+MOST_PARDON: Final = 1024
+PROBATION: Final = 8
 
 _NOBODY: Final[Mapping[str, float]] = MappingProxyType({})
 
@@ -52,6 +57,7 @@ class _Kept:
         names: The devices that they are for.
         slow: Which of them were slow, and how many times.
         patience: Inferences for which they are kept whatever their agents do.
+        pardon: Inferences after which those that were slow are trusted again.
         uses: Inferences that followed one of them.
     """
 
@@ -59,7 +65,16 @@ class _Kept:
     names: frozenset[str]
     slow: Mapping[str, float]
     patience: int
+    pardon: int
     uses: int = 0
+
+    def is_old(self, slow: Mapping[str, float]) -> bool:
+        """Whether agents compute so much otherwise by now that other plans are worth their time."""
+        return has_changed(self.slow, slow) and self.uses >= self.patience
+
+    def is_to_pardon(self) -> bool:
+        """Whether those that were slow have been done without for long enough."""
+        return bool(self.slow) and self.uses >= self.pardon
 
 
 class Decider:
@@ -140,7 +155,13 @@ class Decider:
         known = tuple(device for device in self._model.devices if device.name in living)
         names = frozenset(device.name for device in known)
         kept = self._kept.get(key)
-        is_old = kept is not None and has_changed(kept.slow, slow) and kept.uses >= kept.patience
+        patience, pardon = PATIENCE, PARDON
+        if kept is not None and kept.is_old(slow):
+            patience, pardon = min(2 * kept.patience, MOST_PATIENCE), kept.pardon
+            kept = None
+        elif kept is not None and kept.is_to_pardon():
+            patience, pardon = PROBATION, min(2 * kept.pardon, MOST_PARDON)
+            kept, slow = None, _NOBODY
         request = Request(transport=options.transport, host=options.host, alone_s=alone_s)
 
         def plan_for(error: float) -> Plan:
@@ -148,10 +169,8 @@ class Decider:
             devices = tuple(_slowed(each, slow.get(each.name, 1.0) * error) for each in known)
             return make_plan(prepared.layers, segments(), replace(self._model, devices=devices), request)
 
-        if kept is None or is_old or not _enough(kept.trials, kept.names, names):
-            patience = 2 * kept.patience if is_old and kept is not None else PATIENCE
-            kept = _Kept(Trials(plan_for(1.0)), names, dict(slow), min(patience, MOST_PATIENCE))
-            self._kept[key] = kept
+        if kept is None or not _enough(kept.trials, kept.names, names):
+            kept = self._kept[key] = _Kept(Trials(plan_for(1.0)), names, dict(slow), patience, pardon)
         elif (error := kept.trials.take_error()) is not None:
             kept.trials.add(plan_for(error))
         kept.uses += 1

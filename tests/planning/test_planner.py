@@ -145,6 +145,14 @@ def test_slow_devices_come_last_and_are_left_out_where_they_are_in_the_way() -> 
     assert seconds(fleet, Request(host=False)) < 1.3 * seconds(pis(5), Request(host=False))
 
 
+def test_a_slow_device_comes_behind_one_whose_shares_cost_more_by_themselves() -> None:
+    fleet = pis(3)
+    slow = replace(fleet.devices[0], task_s=0.009, slowdown=((1.0, 2.0),))
+    dear = replace(fleet.devices[1], task_s=0.016)
+    order = ranked(replace(fleet, devices=(slow, dear, fleet.devices[2])), VGG16).devices
+    assert [device.name for device in order] == ["device-3", "device-2", "device-1"]
+
+
 @pytest.mark.parametrize("factor", [3.0, 30.0])
 @pytest.mark.parametrize("slow", [{0}, {1, 4}])
 @pytest.mark.parametrize("host", [False, True])

@@ -14,7 +14,7 @@ from cocoi_cli.planning.fleet_model import FleetModel
 from cocoi_cli.planning.plan import AUTO
 from cocoi_cli.planning.plan_errors import BadPlanValueError
 from cocoi_cli.runtime import deciding
-from cocoi_cli.runtime.deciding import Decider, NoProfileError
+from cocoi_cli.runtime.deciding import PARDON, PROBATION, Decider, NoProfileError
 from cocoi_cli.runtime.failures import NoAgentsError
 from cocoi_cli.runtime.options import Options
 from tests.runtime.small_planned import planned_network, rich_plan
@@ -115,6 +115,25 @@ def test_an_agent_that_is_slow_now_and_then_costs_ever_fewer_plans(decide, made)
     for number in range(100):
         decide(NAMES, slow={NAMES[0]: 30.0} if number % 2 else {})
     assert len(made) <= 2 + (100).bit_length()
+
+
+def test_slow_agents_that_nobody_asks_are_trusted_again_after_a_while(decide, made) -> None:
+    """They stay on record as slow, for a plan that does without them learns nothing new."""
+    slow = {NAMES[0]: 30.0}
+    first = decide(NAMES)
+    decide(NAMES, slow=slow)
+    without = decide(NAMES, slow=slow)
+    assert [decide(NAMES, slow=slow) for _ in range(PARDON - 1)] == [without] * (PARDON - 1)
+    pardoned = decide(NAMES, slow=slow)
+    assert pardoned == first
+    assert [decide(NAMES, slow=slow) is pardoned for _ in range(PROBATION - 1)] == [True] * (PROBATION - 1)
+    assert decide(NAMES, slow=slow) == without  # nothing has become better
+    assert len(made) == 4
+    assert [decide(NAMES, slow=slow) == without for _ in range(2 * PARDON - 1)] == [True] * (2 * PARDON - 1)
+    recovered = decide(NAMES, slow=slow)
+    assert recovered == first
+    assert [decide(NAMES) is recovered for _ in range(9 * PARDON)] == [True] * 9 * PARDON  # its shares were quick
+    assert len(made) == 5
 
 
 def test_a_plan_that_took_far_longer_than_foreseen_is_made_anew_with_slower_devices(prepared, segments, made) -> None:
