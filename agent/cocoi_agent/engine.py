@@ -163,7 +163,7 @@ class Engine:
             program: A ready program.
             feeds: Its inputs by name: contiguous, of the type the graph takes. Borrowed.
             outputs: Names of the outputs to compute.
-            options: From `run_options`; setting `terminate` on it stops between two nodes.
+            options: From `run_options`; setting `terminate` on it stops between two nodes. None: nothing will.
 
         Raises:
             EngineError: The fitting kind.
@@ -171,7 +171,7 @@ class Engine:
         try:
             result: list[AnyArray] = program.session.run(list(outputs), {**program.bound, **feeds}, options)
         except Exception as error:
-            raise _mapped(error, terminated=bool(options.terminate)) from error
+            raise _mapped(error, terminated=options is not None and bool(options.terminate)) from error
         return result
 
     def _session(self, graph: NDArray[np.uint8], constants: Mapping[str, tuple[str, AnyArray]]) -> Any:  # noqa: ANN401 - untyped library

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cocoi_agent.engine import Program, run_options
 from cocoi_agent.wire.messages import Part, Rows, Run, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cocoi_agent.conversion import Conversion
+    from cocoi_agent.engine import Program
     from cocoi_agent.wire.tensors import AnyArray, TensorSpec
 
 WHOLE = Part(0, 0, 0)
@@ -36,7 +36,7 @@ class Task:
         job: The run it belongs to.
         part: What to compute.
         expires_s: Do not begin after this moment.
-        options: ONNX Runtime's run options; `terminate` is set to stop it.
+        options: ONNX Runtime's run options; `terminate` is set to stop it. None until a thread is to compute it.
         dropped: Set by the loop while the task waits: end it so instead of beginning.
         feeds: The part's tensors by the name of the input, as the graph takes them.
         outputs: Names of the outputs that the thread computes next.
@@ -51,7 +51,7 @@ class Task:
     job: Job
     part: Part
     expires_s: float | None
-    options: Any = field(default_factory=run_options)
+    options: Any = None
     dropped: Status | None = None
     feeds: Mapping[str, AnyArray] = field(default_factory=dict)
     outputs: Sequence[str] = ()
@@ -199,7 +199,8 @@ class Job:
         self.waiting.clear()
         for task in self.working:
             task.dropped = Status.CANCELLED
-            task.options.terminate = True
+            if task.options is not None:
+                task.options.terminate = True
         return dropped
 
     def cut(self, part: Part) -> tuple[AnyArray, ...]:

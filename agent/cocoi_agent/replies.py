@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -41,7 +42,8 @@ class Wanted:
     wide: str | None = None
 
 
-def choose(outputs: Sequence[Port], reply_dtype: str | None) -> tuple[Wanted, ...]:
+@lru_cache(maxsize=1024)
+def choose(outputs: tuple[Port, ...], reply_dtype: str | None) -> tuple[Wanted, ...]:
     """What to compute for an answer.
 
     Args:

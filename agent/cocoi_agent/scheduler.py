@@ -3,17 +3,21 @@
 At most two parts are with the compute thread, the one that runs and the next, so
 that it never waits for the loop. The next is prepared and the one before is finished
 in the loop, beside the one that runs. A part that float16 does not hold goes to the
-thread a second time.
+thread a second time. Where nothing else is to be done, a part that will be short is
+computed in the loop itself.
 """
 
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from cocoi_agent.engine import run_options
 from cocoi_agent.jobs import Job, Outcome, Task
 from cocoi_agent.lanes import Lane
+from cocoi_agent.short_runs import ShortRuns
 from cocoi_agent.wire.messages import Status
 
 if TYPE_CHECKING:
@@ -37,6 +41,7 @@ class Scheduler:
         self._computer = computer
         self._ended = ended
         self._lane = Lane("compute")
+        self._short = ShortRuns()
         self._ready: list[tuple[tuple[int, int], Job]] = []
         self._in_thread = 0
 
@@ -83,12 +88,29 @@ class Scheduler:
     def _hand_over(self, task: Task) -> None:
         self._computer.prepare(task)
         self._in_thread += 1
-        self._submit(task)
+        if self._is_alone(task) and self._short.expects(task.job.program.id, _elements(task)):
+            self._computed(task, self._compute(task))
+        else:
+            self._submit(task)
+
+    def _is_alone(self, task: Task) -> bool:
+        """Whether nothing waits behind a part or is computed beside it: then the loop has time."""
+        return self._in_thread == 1 and not self._ready and not task.job.waiting
 
     def _submit(self, task: Task) -> None:
-        self._lane.submit(lambda: self._computer.compute(task), lambda _, error: self._computed(task, error))
+        if task.options is None:
+            task.options = run_options()
+        self._lane.submit(lambda: self._compute(task), lambda took_s, error: self._computed(task, took_s, error))
 
-    def _computed(self, task: Task, error: BaseException | None) -> None:
+    def _compute(self, task: Task) -> float:
+        """Compute a part; return the seconds of this thread's processor that it took."""
+        begun_s = time.thread_time()
+        self._computer.compute(task)
+        return time.thread_time() - begun_s
+
+    def _computed(self, task: Task, took_s: float, error: BaseException | None = None) -> None:
+        if task.computed and task.started_s is not None:  # not dropped, late or failed
+            self._short.took(task.job.program.id, _elements(task), took_s, task.finished_s - task.started_s)
         outcome = self._computer.finish(task) if error is None else _broken(error)
         if outcome is None:
             self._submit(task)  # before any further part: the answers of a run keep their order
@@ -96,6 +118,10 @@ class Scheduler:
         self._in_thread -= 1
         self._dispatch()  # before anything is sent: the thread need not wait for that
         self._ended(task, outcome)
+
+
+def _elements(task: Task) -> int:
+    return sum(array.size for array in task.feeds.values())
 
 
 def _broken(error: BaseException) -> Outcome:

@@ -146,10 +146,10 @@ def test_slow_devices_come_last_and_are_left_out_where_they_are_in_the_way() -> 
 
 
 def test_a_slow_device_comes_behind_one_whose_shares_cost_more_by_themselves() -> None:
-    fleet = pis(3)
+    fleet, small = pis(3), tuple(conv(f"conv{number}", 16, 16, 28) for number in range(20))
     slow = replace(fleet.devices[0], task_s=0.009, slowdown=((1.0, 2.0),))
     dear = replace(fleet.devices[1], task_s=0.016)
-    order = ranked(replace(fleet, devices=(slow, dear, fleet.devices[2])), VGG16).devices
+    order = ranked(replace(fleet, devices=(slow, dear, fleet.devices[2])), small).devices
     assert [device.name for device in order] == ["device-3", "device-2", "device-1"]
 
 
