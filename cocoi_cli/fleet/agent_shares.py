@@ -107,7 +107,8 @@ async def _prepare(link: AgentLink, graph: bytes, held: Mapping[str, tuple[str, 
 
 
 def _weights(kernel: int, in_channels: int, out_channels: int) -> AnyArray:
-    return np.full((out_channels, in_channels, kernel, kernel), 1e-3, np.float32)
+    # Sums as large as what is convolved: those that float16 hardly holds are computed a second time.
+    return np.full((out_channels, in_channels, kernel, kernel), (in_channels * kernel**2) ** -0.5, np.float32)
 
 
 def rows_of(cell: Cell) -> AnyArray:
