@@ -2,7 +2,8 @@
 
 The thread enters ONNX Runtime and comes back, nothing else: convolving empties the
 caches, so that a little Python between two strips costs 0.1 ms. The loop does it
-meanwhile, for the part before and the part after.
+meanwhile, for the part before and the part after. A short part that is alone the loop
+computes too (`scheduler`): then nothing is to be done beside it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Computer:
-    """Turns tasks into outcomes. `compute` belongs to the thread, the rest to the loop; nothing here raises."""
+    """Turns tasks into outcomes. `compute` is for the thread, the rest for the loop; nothing here raises."""
 
     def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
         self._engine = engine
@@ -39,7 +40,7 @@ class Computer:
             task.error = error
 
     def compute(self, task: Task) -> None:
-        """Compute one part, unless it was dropped or is too late. In the thread."""
+        """Compute one part, unless it was dropped or is too late; in the thread, or in its stead in the loop."""
         if task.started_s is None:
             task.started_s = self._clock()
             is_late = task.expires_s is not None and task.started_s > task.expires_s

@@ -109,7 +109,7 @@ class Scheduler:
         return time.thread_time() - begun_s
 
     def _computed(self, task: Task, took_s: float, error: BaseException | None = None) -> None:
-        if task.computed and task.started_s is not None:  # not dropped, late or failed
+        if error is None and task.error is None and task.computed and task.started_s is not None:
             self._short.took(task.job.program.id, _elements(task), took_s, task.finished_s - task.started_s)
         outcome = self._computer.finish(task) if error is None else _broken(error)
         if outcome is None:

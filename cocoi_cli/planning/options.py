@@ -86,7 +86,7 @@ class Table:
         self._alike = all(replace(device, name=devices[0].name) == devices[0] for device in devices)
         self._counts = device_counts(len(devices), alike=self._alike)
         self._is_large = len(devices) > LARGE
-        self._quick = _quick(devices, layers)
+        self._able = _as_quick(devices, layers)
         self._all = self._members(layers)
         self._memory = [np.inf if each.memory_bytes is None else each.memory_bytes * USABLE for each in devices]
         held = sum(weight_bytes(layer) for layer in layers if layer.obstacle is None)
@@ -122,8 +122,8 @@ class Table:
         """
         costs = lru_cache(maxsize=None)(segment.cost)
         wire = self._request.transport
-        quick = [(self._quick, own) for _, own in self._all[:1] if self._quick < self._all[0][0]]
-        members = self._all if self._is_large else [*self._all[:1], *quick]
+        able = [(self._able, own) for _, own in self._all[:1]]
+        members = self._all if self._is_large else list(dict.fromkeys([*self._all[:1], *able]))
         tried = segment_candidates(segment, layers, costs, members=members, transport=wire)
         found = self._followed(tried, below_s)
         best = next((option for option in found if option.candidate is not None), None)
@@ -232,14 +232,15 @@ class Table:
         return 0.0 if self._request.alone_s is None else max(self._request.alone_s - own, 0.0)
 
 
-def _quick(devices: Sequence[DeviceModel], layers: Sequence[ConvLayer]) -> int:
+def _as_quick(devices: Sequence[DeviceModel], layers: Sequence[ConvLayer]) -> int:
     """How many devices, the first ones, take about as long for a share as the quickest."""
     if not layers:
         return len(devices)
     part = whole(max(layers, key=lambda layer: layer.macs))
     computing = (sum(compute_phase(device, part)) / len(devices) for device in devices)
     seconds = [(each + device.task_s) * device.mean_slowdown for each, device in zip(computing, devices, strict=True)]
-    return sum(each <= SLOW * min(seconds) for each in seconds)
+    most_s = SLOW * min(seconds, default=0.0)
+    return sum(each <= most_s for each in seconds)
 
 
 def _quickest(options: Iterable[Option]) -> tuple[Option, ...]:

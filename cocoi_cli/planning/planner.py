@@ -20,7 +20,7 @@ import numpy as np
 from cocoi_cli.planning.estimates import Estimator, compute_phase
 from cocoi_cli.planning.loads import FLOAT, weight_bytes, whole
 from cocoi_cli.planning.options import USABLE, Option, Table
-from cocoi_cli.planning.plan import FUSED, LOCAL, ConvPlan, Plan, Prediction, SegmentPlan
+from cocoi_cli.planning.plan import AUTO, FUSED, LOCAL, ConvPlan, Plan, Prediction, SegmentPlan
 from cocoi_cli.planning.reasons import kept_reason, milliseconds, option_words, stage_reason
 from cocoi_cli.planning.request import Request
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Decided", "Request", "Step", "decide", "make_plan", "ranked"]
 
-AUTO_SCHEME: Final = "auto"
 SPREADS: Final = (0.0, 0.25, 0.5, 1.0)  # weights on the spread of a stage that are tried for a quantile
 PRICE_STEPS: Final = 24
 TIE: Final = 0.99  # a layer leaves the host only for one part in a hundred, at least
@@ -254,7 +253,7 @@ def _plan(steps: Sequence[Step], fleet: FleetModel, request: Request, prediction
     largest = max(used, key=lambda each: (each.n, each.k), default=None)
     n, k = (0, 0) if largest is None else (largest.n, largest.k)
     return Plan(
-        scheme=AUTO_SCHEME,
+        scheme=AUTO,
         n=n,
         k=k,
         transport=request.transport,

@@ -7,12 +7,14 @@ import threading
 import numpy as np
 import pytest
 
+from cocoi_agent import short_runs
 from cocoi_agent.engine import Engine
 from cocoi_agent.short_runs import ENOUGH, MOST_PROGRAMS, PROCESSOR_S, WALL_S, ShortRuns
 from cocoi_agent.wire.messages import Status
+from cocoi_agent.wire.tensors import describe
 from tests.agent.host import bench
 from tests.agent.programs import conv, convolved
-from tests.agent.test_worker import PARTS, WEIGHTS, X, conv_run, in_loop
+from tests.agent.test_worker import PARTS, WEIGHTS, Recorder, X, conv_run, in_loop
 
 
 def seen(*took: tuple[float, float], elements: int = 100) -> ShortRuns:
@@ -73,7 +75,8 @@ class Watched(Engine):
 
 
 @in_loop
-async def test_the_loop_computes_what_is_short() -> None:
+async def test_the_loop_computes_what_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(short_runs, "PROCESSOR_S", 1e9)  # however slow this machine is
     engine = Watched()
     async with bench(engine) as made:
         host = await made.host()
@@ -83,8 +86,7 @@ async def test_the_loop_computes_what_is_short() -> None:
             answer, (_, y) = await host.run(program, x=X)
             assert answer.status is Status.DONE
             np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
-        # A busy machine may stretch one; what is sure is that the first are not the loop's.
-        assert not any(engine.by_loop[:ENOUGH])
+        assert engine.by_loop == [False] * ENOUGH + [True] * 3
 
 
 @in_loop
@@ -100,6 +102,20 @@ async def test_parts_behind_one_another_are_the_threads(monkeypatch: pytest.Monk
         assert engine.by_loop == [False, False, False]
         assert (await host.run(program, x=X))[0].status is Status.DONE
         assert engine.by_loop[-1]
+
+
+@in_loop
+async def test_a_second_attempt_that_fails_says_nothing_of_its_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(ShortRuns, "took", lambda _, program, *__: told.append(program))
+    async with bench(Recorder(fails_on=["y32"])) as made:
+        host = await made.host()
+        program = await host.load(conv(WEIGHTS))
+        large = np.clip(2e4 * X.astype(np.float32), -6e4, 6e4).astype(np.float16)
+        host.send(conv_run(program, parts=(), reply_dtype="f16", tensors=(describe("x", large),)), large)
+        answer, _ = (await host.answers(1))[0]
+        assert (answer.status, answer.code) == (Status.FAILED, "out-of-memory")
+        assert told == [program]  # of the first attempt
 
 
 @in_loop
