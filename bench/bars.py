@@ -83,6 +83,7 @@ def host(report: Report) -> list[Row]:
         else:
             rows.append(Row(f"host {name}: processor time per frame", figures["us_per_frame"], 100, "us"))
             rows.append(Row("  with what is left of kernels and copies", figures["all_us_per_frame"], unit="us"))
+            rows.append(Row("  the same for each share, two frames or three", figures["all_us_per_share"], unit="us"))
     return rows
 
 

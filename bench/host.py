@@ -9,11 +9,12 @@ shares have a few kilobytes, so that convolving, encoding, casting, copying and 
 cost next to nothing, while everything that is done per frame, per strip and per stage is done
 as often as ever. Real agents in processes of their own answer over the loopback.
 
-Two figures, both by the number of frames: *all* processor time of the host's process during
-the inference, and the same without what is left of kernels and copies (casts, mixing,
-cutting, joining, ONNX Runtime on local stages), whose time is taken call by call. System
-calls stay in both, and so does the change of thread for each local stage. The second figure
-is held against the bar, without TLS; with TLS it stands beside it.
+Two figures: *all* processor time of the host's process during the inference, by the number
+of shares, which is what a plan pays for, and of frames; and the same without what is left of
+kernels and copies (casts, mixing, cutting, joining, ONNX Runtime on local stages), whose time
+is taken call by call, by frames. System calls stay in both, and so does the change of thread
+for each local stage. The second figure is held against the bar, without TLS; with TLS it
+stands beside it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ import numpy as np
 from small_network import small_vgg
 
 from cocoi_agent.transport import Connection, host_context
-from cocoi_cli.codes.families import coded
+from cocoi_cli.codes import generator_code
 from cocoi_cli.model.layers import find_layers
 from cocoi_cli.model.load import load_model
 from cocoi_cli.model.network import LocalStage, Network
@@ -46,14 +47,14 @@ from cocoi_cli.model.stages import cut
 from cocoi_cli.planning.defaults import default_plan
 from cocoi_cli.runtime import work
 from cocoi_cli.runtime.coordinator import Coordinator
-from cocoi_cli.runtime.engine import loading_of
 from cocoi_cli.runtime.host import HostKernels
 from cocoi_cli.runtime.inference import Job
 from cocoi_cli.runtime.link import AgentLink, Connector, tcp
+from cocoi_cli.runtime.loading import loading_of
 from cocoi_cli.runtime.trust import make_identity
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from cocoi_agent.transport import OnLost, OnMessage
     from cocoi_agent.wire.messages import Message
@@ -79,7 +80,7 @@ class Frames:
                 on_message(connection, message, tensors)
 
             connection = await connect(counted, on_lost)
-            for name in ("send", "send_nowait_control"):
+            for name in ("send", "send_nowait", "send_nowait_control"):
                 setattr(connection, name, self._counted(getattr(connection, name)))
             return connection
 
@@ -98,7 +99,7 @@ class Kernels:
 
     PLACES = (
         (work, ("to_float16", "to_float32", "cut_strip", "join_piece")),
-        (coded, ("mix",)),
+        (generator_code, ("mix",)),
         (HostKernels, ("run_stage",)),
     )
 
@@ -137,12 +138,14 @@ class Bench:
     frames: Frames
 
 
-def measure(rounds: int = 7) -> dict[str, dict[str, float]]:
-    """Microseconds of the host's processor per frame, by size of the code, with and without TLS."""
+def measure(
+    rounds: int = 7, sizes: Sequence[tuple[int, int]] = SIZES, secure: Sequence[bool] = (False, True)
+) -> dict[str, dict[str, float]]:
+    """Microseconds of the host's processor, by size of the code, with and without TLS."""
     return {
-        f"({n},{k}){', TLS' if secure else ''}": asyncio.run(_measure(n, k, rounds, secure=secure))
-        for secure in (False, True)
-        for n, k in SIZES
+        f"({n},{k}){', TLS' if encrypted else ''}": asyncio.run(_measure(n, k, rounds, secure=encrypted))
+        for encrypted in secure
+        for n, k in sizes
     }
 
 
@@ -153,12 +156,13 @@ async def _measure(n: int, k: int, rounds: int, *, secure: bool) -> dict[str, fl
         for turn in range(rounds + 2):  # two to warm up
             frames, aside, cpu = bench.frames.count, kernels.seconds, time.process_time()
             with kernels.clocked():
-                await bench.coordinator.run(bench.job)
+                outcome = await bench.coordinator.run(bench.job)
             cpu, aside, frames = time.process_time() - cpu, kernels.seconds - aside, bench.frames.count - frames
+            shares = sum(agent.used + agent.late + agent.cancelled for agent in outcome.agents)
             if turn > 1:
-                turns.append((1e6 * (cpu - aside) / frames, 1e6 * cpu / frames, frames))
-    beyond, everything, count = (statistics.median(column) for column in zip(*turns, strict=True))
-    return {"us_per_frame": beyond, "all_us_per_frame": everything, "frames": count}
+                turns.append((1e6 * (cpu - aside) / frames, 1e6 * cpu / frames, 1e6 * cpu / shares, frames, shares))
+    names = ("us_per_frame", "all_us_per_frame", "all_us_per_share", "frames", "shares")
+    return dict(zip(names, map(statistics.median, zip(*turns, strict=True)), strict=True))
 
 
 @contextlib.asynccontextmanager
@@ -175,17 +179,18 @@ async def _bench(n: int, k: int, *, secure: bool) -> AsyncIterator[Bench]:
             link = AgentLink(f"agent-{number}", coordinator)
             await link.open("loopback", frames.over(connect))
             stack.push_async_callback(link.aclose)
-            await link.prepare(tuple(loading.programs.values()), loading.blobs)
+            await link.prepare(loading.at(number), loading.blobs)
             links.append(link)
         coordinator.attach(links)
         for stage in network.stages:
             if isinstance(stage, LocalStage):
                 kernels.open_stage(stage)
-        programs = {stage: program.id for stage, program in loading.programs.items()}
         x = np.random.default_rng(1).standard_normal(network.model.inputs[0].shape).astype(np.float32)
         tensors = {network.model.inputs[0].name: x}
         yield Bench(
-            coordinator, Job(network=network, plan=plan, programs=programs, tensors=tensors, deadline_s=60.0), frames
+            coordinator,
+            Job(network=network, plan=plan, programs=loading.stages, tensors=tensors, deadline_s=60.0),
+            frames,
         )
 
 
