@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from cocoi_agent.wire.messages import ANSWER_CREDIT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -27,6 +29,7 @@ class Client:
         connection: To the host.
         name: What the host calls itself.
         greeted: Whether its `Hello` was answered.
+        answer_credit: Whether it takes the credit of a run out of the last answer.
         connected_s: When it connected, on the worker's clock.
         runs: Unfinished runs by number.
         verdict: Why the message whose tensors are arriving is refused: code and
@@ -54,6 +57,7 @@ class Client:
         connection.on_drained = self._drained
         self.name = ""
         self.greeted = False
+        self.answer_credit = False
         self.connected_s = connected_s
         self.runs: dict[int, Job] = {}
         self.verdict: Verdict | None = None
@@ -89,6 +93,7 @@ class Client:
         """Take what the host said of itself."""
         self.greeted = True
         self.name = hello.name
+        self.answer_credit = ANSWER_CREDIT in hello.features
         self._credit = hello.credit
 
     def answer(self, answer: Answer, arrays: Sequence[AnyArray]) -> None:

@@ -151,17 +151,26 @@ class Runs:
         """The thread is done with a part: answer it, once those before it are answered."""
         task.outcome = outcome
         job = task.job
+        if job.owner.answer_credit and len(job.working) == 1:
+            self._answer_ended(job)
+            return
         with job.owner.connection.together():
-            while job.working and (first := job.working[0].outcome) is not None:
-                self._answer_part(job, job.working.pop(0).part, first)
-            self._retire(job)
+            self._answer_ended(job)
+
+    def _answer_ended(self, job: Job) -> None:
+        while job.working and (first := job.working[0].outcome) is not None:
+            self._answer_part(job, job.working.pop(0).part, first)
+        self._retire(job)
 
     def _answer_part(self, job: Job, part: Part, outcome: Outcome) -> None:
         self.backlog -= 1
         if outcome.status is Status.DONE:
             self.served += 1
         if not job.owner.connection.is_closed:
-            answer = self._answer(job.run, part, outcome, job.received_s)
+            credit = None
+            if job.owner.answer_credit and job.is_finished:
+                credit, job.credit = job.credit or None, 0
+            answer = self._answer(job.run, part, outcome, job.received_s, credit)
             job.owner.answer(answer, [array for _, array in outcome.tensors])
 
     def _end_parts(self, job: Job, parts: list[Part], status: Status, error: Verdict = ("", "")) -> None:
@@ -184,7 +193,7 @@ class Runs:
         if job.credit:
             job.owner.tell(Credit(job.credit))
 
-    def _answer(self, run: Run, part: Part, outcome: Outcome, received_s: float) -> Answer:
+    def _answer(self, run: Run, part: Part, outcome: Outcome, received_s: float, credit: int | None = None) -> Answer:
         return Answer(
             run=run.run,
             stream=run.stream,
@@ -198,6 +207,7 @@ class Runs:
             started_s=outcome.started_s,
             finished_s=outcome.finished_s,
             backlog=self.backlog,
+            credit=credit,
         )
 
 

@@ -23,6 +23,7 @@ import cocoi_agent
 from cocoi_agent.transport import ConnectError, Connection, OnLost, OnMessage, connect
 from cocoi_agent.wire.limits import DEFAULT_MAX_TAIL, PROTOCOL_VERSIONS, Limits
 from cocoi_agent.wire.messages import (
+    ANSWER_CREDIT,
     Answer,
     AskVitals,
     Binding,
@@ -226,7 +227,7 @@ class AgentLink:
             raise LinkError(self.id, self._where, _unconnected(error), kind=kind) from error
         self._is_open = True
         software = f"cocoi {cocoi_agent.__version__}"
-        hello = Hello(PROTOCOL_VERSIONS, software, (), "host", DEFAULT_MAX_TAIL, ANSWER_CREDIT_BYTES)
+        hello = Hello(PROTOCOL_VERSIONS, software, (ANSWER_CREDIT,), "host", DEFAULT_MAX_TAIL, ANSWER_CREDIT_BYTES)
         try:
             welcome = await self._ask("welcome", "", hello)
             assert isinstance(welcome, Welcome)  # noqa: S101 - `_ask` waits for just that
@@ -468,10 +469,13 @@ class AgentLink:
             self._runs.pop((answer.codeword, answer.part), None)
         if answer.code == UNKNOWN_PROGRAM:
             self._loaded.clear()  # the agent has forgotten programs: the next `prepare` loads them again
-        size = sum(tensor.nbytes for tensor in tensors)
+        size = sum([tensor.nbytes for tensor in tensors])
         self.bytes_in += size
+        self._credit += answer.credit or 0
         if self._is_open:
             self._owner.answered(self, answer, tensors)
+        if self._held_back:
+            self._release()
         self._owed += size
         if self._owed >= ANSWER_CREDIT_BYTES // 4 and self._connection is not None:
             self._connection.send_nowait_control(Credit(self._owed))
@@ -502,13 +506,13 @@ class AgentLink:
         whole = self._welcome.credit if self._welcome is not None else 0
         while self._held_back and self._connection is not None and self._is_open:
             run, tensors = self._held_back[0]
-            size = sum(tensor.nbytes for tensor in tensors)
+            size = sum([tensor.nbytes for tensor in tensors])
             if size > self._credit and self._credit < whole:
                 return
             self._held_back.popleft()
             self._credit -= size
             self.bytes_out += size
-            self._connection.send(run, tensors).add_done_callback(_forget)
+            self._connection.send_nowait(run, tensors)
 
     def _resolve(self, key: tuple[str, str], message: Message) -> None:
         future = self._waiting.get(key)

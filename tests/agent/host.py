@@ -30,11 +30,14 @@ class Host:
     connection: Connection | None = None
     other: Connection | None = None
     credits: int = 0
+    credit_messages: int = 0
 
     def on_message(self, connection: Connection, message: Message, tensors: tuple[AnyArray, ...]) -> None:
         if isinstance(message, Credit):
             self.credits += message.bytes
+            self.credit_messages += 1
         else:
+            self.credits += (message.credit or 0) if isinstance(message, Answer) else 0
             self.inbox.put_nowait((message, tensors))
 
     def on_lost(self, connection: Connection, error: Exception | None) -> None:

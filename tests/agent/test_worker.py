@@ -14,6 +14,7 @@ import pytest
 from cocoi_agent.connection import ConnectionLostError
 from cocoi_agent.engine import COPIES, Engine
 from cocoi_agent.wire.messages import (
+    ANSWER_CREDIT,
     Answer,
     AskVitals,
     Cancel,
@@ -771,6 +772,21 @@ async def test_late_rows_of_a_cancelled_run_are_dropped() -> None:
         host.send(Rows(1, 5, (describe("x", X[:, :, 5:]),)), X[:, :, 5:])
         await host.ask(Ping(0))
         assert host.credits == X.nbytes
+
+
+@in_loop
+async def test_a_host_that_asks_for_it_gets_the_credit_of_a_run_with_its_last_answer() -> None:
+    async with bench() as made:
+        host = await made.host(dataclasses.replace(HELLO, features=(ANSWER_CREDIT,)))
+        program = await host.load(conv(WEIGHTS))
+        host.send(conv_run(program), X)
+        given = [(await host.next())[0].credit for _ in PARTS]
+        assert given == [None, None, X.nbytes]
+        host.send(conv_run("f" * 64), X)  # refused, its tensors dropped
+        await host.answers(len(PARTS))
+        await host.ask(Ping(0))
+        assert host.credits == 2 * X.nbytes
+        assert host.credit_messages == 1
 
 
 @in_loop

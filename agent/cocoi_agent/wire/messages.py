@@ -25,6 +25,8 @@ Tensors: TypeAlias = tuple[TensorSpec, ...]
 
 BINDING_KINDS: Final = frozenset({"input", "initializer"})
 REPLY_DTYPES: Final = frozenset({"f16", "f32"})
+ANSWER_CREDIT: Final = "answer-credit"
+"""Feature of a host that takes the credit of an ended run out of its last answer, which saves a message for each."""
 
 
 class Status(StrEnum):
@@ -326,6 +328,7 @@ class Answer:
         backlog: Parts that wait or run at the agent after this one, all hosts together.
         row_start: First row of the outputs that this message holds.
         last: Whether the part has no further answer.
+        credit: Bytes of run tensors that are given back with it, to a host with the feature `answer-credit`.
     """
 
     word: ClassVar[str] = "answer"
@@ -343,6 +346,7 @@ class Answer:
     backlog: int = 0
     row_start: int = 0
     last: bool = True
+    credit: int | None = None
 
     @classmethod
     def read(cls, f: Fields, tensors: Tensors) -> Answer:
@@ -362,6 +366,7 @@ class Answer:
             backlog=f.integer("backlog", default=0),
             row_start=f.integer("row_start", 0, MAX_INDEX, default=0),
             last=f.flag("last", default=True),
+            credit=f.integer_or_none("credit"),
         )
 
 
