@@ -168,7 +168,11 @@ class Connection(asyncio.BufferedProtocol):
 
     def send_nowait_control(self, message: Message) -> None:
         """Queue a message without tensors; it overtakes those with. Nothing happens once closed."""
-        if not self.is_closed:
+        if self.is_closed:
+            return
+        if self._is_idle():
+            self._write_whole(encode(message), 0, None)
+        else:
             self._queue_control(encode(message))
             self._pump()
 
@@ -285,6 +289,27 @@ class Connection(asyncio.BufferedProtocol):
 
     # The writer.
 
+    def _is_idle(self) -> bool:
+        """Whether what is sent now may go straight to the transport: nothing is before it, and nobody joins it."""
+        return self._transport is not None and not (
+            self._pumping or self._paused or self._slices or self._control or self._tensors
+        )
+
+    def _write_whole(self, frame: Frame, size: int, sent: asyncio.Future[None] | None) -> None:
+        """Write a short message at once, as most are, past the queues; `size` bytes of it are tensors."""
+        assert self._transport is not None  # noqa: S101 - `_is_idle` has seen it
+        self.bytes_out += size
+        if sent is not None:
+            self._written.append(sent)
+        self._pumping = True  # on_lost and pause_writing may come from within write
+        try:
+            self._transport.write(b"".join(frame))
+        finally:
+            self._pumping = False
+        self._complete_written()
+        if self._control or self._tensors:  # queued from within
+            self._pump()
+
     def _pump(self) -> None:
         """Write until the kernel is full or nothing is left; every write is at a legal point."""
         if self._pumping or self._transport is None:
@@ -349,7 +374,10 @@ class Connection(asyncio.BufferedProtocol):
                 sent.set_result(None)
 
     def _queue(self, message: Message, tensors: Sequence[AnyArray], sent: asyncio.Future[None] | None) -> None:
-        size = sum(array.nbytes for array in tensors)
+        size = sum([array.nbytes for array in tensors])
+        if 0 < size <= JOIN and self._is_idle():
+            self._write_whole(encode(message, tensors), size, sent)
+            return
         if size:
             self._tensors.append(_Outgoing(encode_frames(message, tensors), size, sent))
             self._queued += size

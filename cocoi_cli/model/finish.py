@@ -42,7 +42,9 @@ class Activation:
         if self.slope != 1.0:
             np.maximum(x, x * np.float32(self.slope), out=out)
             source = out
-        if source is x or self.lowest > -math.inf or self.highest < math.inf:
+        if self.highest == math.inf and (source is x or self.lowest > -math.inf):
+            np.maximum(source, np.float32(self.lowest), out=out)  # what `clip` does, in half the time for short runs
+        elif self.highest < math.inf:
             np.clip(source, np.float32(self.lowest), np.float32(self.highest), out=out)
 
 

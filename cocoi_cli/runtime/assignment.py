@@ -8,6 +8,7 @@ Source: docs/methods.md, "Pulled strips".
 
 from __future__ import annotations
 
+import heapq
 import math
 from typing import TYPE_CHECKING
 
@@ -88,8 +89,10 @@ class Assignment:
         """What a codeword lacks beyond what has arrived or is on its way in time."""
         expected = state.expected(self._now)
         lacking = state.word.code.deficit(expected)
-        if not lacking and state.word.eager and self._unsent(state):
-            lacking = 1
+        if not lacking and state.word.eager:
+            lacking = int(self._unsent(state))
+        elif not lacking:
+            state.provided_since = next(iter(state.flying.values()), math.inf)
         return Need(state, expected, lacking) if lacking else None
 
     def _unsent(self, state: Open) -> bool:
@@ -126,7 +129,10 @@ class Assignment:
 
     def _choose(self, agent: str, needs: Mapping[int, Need]) -> tuple[Open, int] | None:
         """The neediest codeword to which this agent can contribute, and the share."""
-        for need in sorted(needs.values(), key=lambda need: _rank(agent, need)):
+        ranked = [(_rank(agent, need), at, need) for at, need in enumerate(needs.values())]
+        heapq.heapify(ranked)  # mostly the first will do
+        while ranked:
+            _, _, need = heapq.heappop(ranked)
             if agent in need.state.group.barred:
                 continue
             share = self._share_for(agent, need)

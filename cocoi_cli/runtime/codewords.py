@@ -84,6 +84,7 @@ class Open:
     flying: dict[tuple[str, int], float] = field(default_factory=dict)  # (agent, share) -> sent at
     refused: set[tuple[str, int]] = field(default_factory=set)
     hosted: set[int] = field(default_factory=set)
+    provided_since: float = -math.inf  # see `is_provided`
     home_of: dict[str, int] = field(init=False)  # agent -> the first share that is at home there
     next_share: int = field(init=False)  # of a rateless code: the next that nobody was given
 
@@ -101,6 +102,14 @@ class Open:
         late_s = self.group.late_s
         return self.have().union([share for (_, share), sent in self.flying.items() if now - sent < late_s])
 
+    def is_provided(self, now: float) -> bool:
+        """Whether what was found to suffice, sent at `provided_since` or later, is still expected in time.
+
+        What has arrived since then only adds to it; whoever takes a share out of `flying` that has not arrived sets
+        `provided_since` to minus infinity.
+        """
+        return now - self.provided_since < self.group.late_s
+
     def may_go(self, agent: str, share: int) -> bool:
         """Whether a share can be sent to an agent: it has not come, and was neither sent there nor refused."""
         key = (agent, share)
@@ -112,13 +121,12 @@ class Open:
 
     def next_overdue(self, now: float) -> float:
         """The next moment at which a share in flight becomes late or hopeless; infinite where none will."""
-        moment = math.inf
-        for limit in (self.group.late_s, self.group.hopeless_s):
-            for sent in self.flying.values():
-                if sent + limit > now:  # those behind it were sent later
-                    moment = min(moment, sent + limit)
-                    break
-        return moment
+        late_s, hopeless_s = self.group.late_s, self.group.hopeless_s
+        first = next(iter(self.flying.values()), math.inf) + late_s  # those behind it were sent later
+        if first > now:  # as it mostly is; nothing becomes hopeless before it is late
+            return first
+        moments = (sent + limit for limit in (late_s, hopeless_s) for sent in self.flying.values())
+        return min((moment for moment in moments if moment > now), default=math.inf)
 
     def distance(self, agent: str) -> int:
         """Steps from the strip at which this agent starts, cyclically."""

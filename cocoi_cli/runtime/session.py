@@ -163,6 +163,7 @@ class Session:
         if state is None:
             return
         state.flying.pop((event.agent, event.share), None)
+        state.provided_since = -math.inf
         state.refused.add((event.agent, event.share))
         if event.code not in HARMLESS:
             state.group.barred.add(event.agent)
@@ -172,6 +173,7 @@ class Session:
         for state in self._open.values():
             for key in [key for key in state.flying if key[0] == agent]:
                 del state.flying[key]
+                state.provided_since = -math.inf
 
     def _host_computed(self, event: HostComputed, out: list[Instruction]) -> None:
         state = self._open.get(event.codeword)
@@ -220,8 +222,11 @@ class Session:
         """Give each agent that has room the share that is needed most."""
         idle = self._agents.with_room()
         if idle:
-            wanting = [state for state in self._open.values() if not self._given_up(state)]
-            out += Assignment(self._agents, self._open, self._now).give(idle, wanting)
+            wanting = [
+                state for state in self._open.values() if not state.is_provided(self._now) and not self._given_up(state)
+            ]
+            if wanting:
+                out += Assignment(self._agents, self._open, self._now).give(idle, wanting)
 
     # --- when agents are not enough --------------------------------------------
 
@@ -237,7 +242,8 @@ class Session:
         """Find codewords that no agent can finish; let the host compute, or fail."""
         failed: set[int] = set()
         for state in list(self._open.values()):
-            if not self._stuck(state):
+            is_quick = state.word.fallback and not self._overdue and state.is_provided(self._now)
+            if is_quick or not self._stuck(state):
                 continue
             if state.word.fallback:
                 self._compute_on_host(state, out)

@@ -10,6 +10,7 @@ from itertools import combinations
 
 import pytest
 
+from cocoi_cli.runtime.codewords import Open
 from cocoi_cli.runtime.events import (
     AgentJoined,
     AgentLost,
@@ -261,8 +262,17 @@ def assert_invariants(session: Session) -> None:
         for agent, share in state.flying:
             assert agent in session.living
             assert (agent, number, share) in held
+        if state.is_provided(session._now):  # what saves looking at it must not be wrong
+            assert state.word.code.deficit(state.expected(session._now)) == 0
+        assert state.next_overdue(session._now) == next_overdue_slowly(state, session._now)
     assert all(len(keys) <= session._agents.window for keys in session._agents.held.values())
     assert sum(group.left for group in session._groups.values()) == len(session._open)
+
+
+def next_overdue_slowly(state: Open, now: float) -> float:
+    limits = (state.group.late_s, state.group.hopeless_s)
+    moments = [sent + limit for sent in state.flying.values() for limit in limits]
+    return min((moment for moment in moments if moment > now), default=math.inf)
 
 
 def play(rng: random.Random, doomed: set[str], code: AnyK, frozen: frozenset[str] | set[str] = frozenset()) -> None:

@@ -9,7 +9,7 @@ Nothing is joined: tensors are lent to the transport as views.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import msgpack
@@ -47,10 +47,11 @@ def encode(message: Message, tensors: Sequence[AnyArray] = ()) -> list[Buffer]:
 
 def encode_frames(message: Message, tensors: Sequence[AnyArray] = ()) -> Iterator[Frame]:
     """As `encode`, frame by frame; between two frames a message without tensors may be written."""
-    views = [bytes_of(array) for array in _checked(message, tensors)]
-    total = sum(view.nbytes for view in views)
+    arrays = _checked(message, tensors)
+    views = [bytes_of(array) for array in arrays if array.nbytes]
+    total = sum([view.nbytes for view in views])
     header = _fields_of(message)
-    if views:
+    if arrays:
         header["tail"] = total
     first = min(total, CHUNK)
     if first < total:
@@ -58,7 +59,10 @@ def encode_frames(message: Message, tensors: Sequence[AnyArray] = ()) -> Iterato
     packed = msgpack.packb(header)
     if len(packed) > MAX_HEADER:
         raise ValueError(f"the header of `{message.word}` has {len(packed)} bytes; the limit is {MAX_HEADER}")
-    return _frames(_LENGTH.pack(len(packed)) + packed, views, first, total)
+    head = _LENGTH.pack(len(packed)) + packed
+    if first == total:
+        return iter(([head, *views],))
+    return _frames(head, views, first, total)
 
 
 def _frames(head: bytes, views: list[memoryview], first: int, total: int) -> Iterator[Frame]:
@@ -72,10 +76,10 @@ def _frames(head: bytes, views: list[memoryview], first: int, total: int) -> Ite
 
 
 class _Pieces:
-    """Hands out consecutive bytes of several views."""
+    """Hands out consecutive bytes of several views, none of which is empty."""
 
     def __init__(self, views: list[memoryview]) -> None:
-        self._views = [view for view in views if view.nbytes]
+        self._views = list(views)
         self._offset = 0
 
     def take(self, size: int) -> list[Buffer]:
@@ -123,18 +127,31 @@ def _fields_of(message: Message) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a record holds
-    match value:
-        case tuple():
-            return [entry if type(entry) in _PLAIN else _plain(entry) for entry in value]
-        case Part():
-            return [value.part, value.start, value.stop]
-        case TensorSpec() if value.scale == 1.0 and value.codec == "raw":
-            return {"name": value.name, "dtype": value.dtype, "shape": list(value.shape)}
-        case TensorSpec() | Binding():
-            return {name: _plain(getattr(value, name)) for name in value.__slots__}
-        case Status():
-            return value.value
-        case Mapping():
-            return dict(value)
-        case _:
-            return value
+    form = _FORMS.get(type(value))
+    if form is not None:
+        return form(value)
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _list(values: tuple[Any, ...]) -> list[Any]:
+    return [entry if type(entry) in _PLAIN else _plain(entry) for entry in values]
+
+
+def _record(value: Any) -> dict[str, Any]:  # noqa: ANN401 - a record of any kind
+    return {name: _plain(getattr(value, name)) for name in value.__slots__}
+
+
+def _spec(spec: TensorSpec) -> dict[str, Any]:
+    if spec.scale == 1.0 and spec.codec == "raw":
+        return {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape)}
+    return _record(spec)
+
+
+_FORMS: Final[Mapping[type, Callable[[Any], Any]]] = {
+    tuple: _list,
+    Part: lambda part: [part.part, part.start, part.stop],
+    TensorSpec: _spec,
+    Binding: _record,
+    Status: lambda status: status.value,
+}
+"""How what is not plain stands in a header, by type; maps of any type become maps."""

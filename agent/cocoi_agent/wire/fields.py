@@ -15,8 +15,7 @@ from cocoi_agent.wire.limits import MAX_ARRAY, MAX_COUNT, MAX_NAME
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_HEX: Final = frozenset("0123456789abcdef")
-_ABSENT: Final = object()
+_HEX: Final = "0123456789abcdef"
 
 Item = TypeVar("Item")
 
@@ -35,7 +34,7 @@ class Fields:
 
     def integer(self, key: str, low: int = 0, high: int = MAX_COUNT, default: int | None = None) -> int:
         """An integer in [low, high]."""
-        value = self._get(key, default)
+        value = self._found.get(key, default)
         if type(value) is not int or not low <= value <= high:
             raise self._wrong(key, f"an integer between {low} and {high}", value)
         return value
@@ -46,10 +45,10 @@ class Fields:
 
     def real(self, key: str, low: float = -math.inf, high: float = math.inf, default: float | None = None) -> float:
         """A finite number in [low, high]."""
-        value = self._get(key, default)
+        value = self._found.get(key, default)
         if type(value) is int and abs(value) <= MAX_COUNT:
             value = float(value)
-        if type(value) is not float or not math.isfinite(value) or not low <= value <= high:
+        if type(value) is not float or not low <= value <= high or math.isinf(value):  # NaN is in no interval
             raise self._wrong(key, f"a finite number between {low} and {high}", value)
         return value
 
@@ -59,14 +58,14 @@ class Fields:
 
     def text(self, key: str, longest: int = MAX_NAME, default: str | None = None) -> str:
         """Text of at most `longest` characters."""
-        value = self._get(key, default)
+        value = self._found.get(key, default)
         if type(value) is not str or len(value) > longest:
             raise self._wrong(key, f"text of at most {longest} characters", value)
         return value
 
     def word_of(self, key: str, allowed: frozenset[str]) -> str:
         """One word of a closed list."""
-        value = self._get(key, None)
+        value = self._found.get(key)
         if type(value) is not str or value not in allowed:
             raise self._wrong(key, "one of " + ", ".join(sorted(allowed)), value)
         return value
@@ -77,7 +76,7 @@ class Fields:
 
     def flag(self, key: str, *, default: bool | None = None) -> bool:
         """A boolean."""
-        value = self._get(key, default)
+        value = self._found.get(key, default)
         if type(value) is not bool:
             raise self._wrong(key, "true or false", value)
         return value
@@ -88,7 +87,7 @@ class Fields:
 
     def digest(self, key: str) -> str:
         """A SHA-256 in lower-case hex."""
-        value = self._get(key, None)
+        value = self._found.get(key)
         if not is_digest(value):
             raise self._wrong(key, "64 lower-case hex digits", value)
         return str(value)
@@ -130,18 +129,10 @@ class Fields:
             raise self._wrong("hashes", "64 lower-case hex digits", value)
         return str(value)
 
-    def _get(self, key: str, default: object) -> object:
-        value = self._found.get(key, _ABSENT)
-        if value is not _ABSENT:
-            return value
-        if default is None:
-            raise self._wrong(key, "a value", None)
-        return default
-
     def _wrong(self, key: str, expected: str, found: object) -> BadFieldError:
-        return BadFieldError(self.word, key, expected, found)
+        return BadFieldError(self.word, key, expected if key in self._found else "a value", found)
 
 
 def is_digest(value: object) -> bool:
     """Whether `value` is the lower-case hex text of a SHA-256."""
-    return type(value) is str and len(value) == 64 and _HEX.issuperset(value)
+    return type(value) is str and len(value) == 64 and not value.strip(_HEX)

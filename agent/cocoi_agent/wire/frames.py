@@ -244,7 +244,7 @@ class Parser:
         if type(chunk) is not int or not min(1, size) <= chunk <= size:
             raise BadChunkError(chunk if type(chunk) is int else 0, size)
         kept = not specs or self._admit is None or self._admit(message, size)
-        arrays = self._make_all(specs) if kept else ()
+        arrays = self._make_all(specs, size) if kept else ()
         kept = len(arrays) == len(specs)
         if not size:
             received.append(Received(message, arrays))
@@ -258,19 +258,21 @@ class Parser:
         size = header.get("tail", described)
         if type(size) is not int or size < 0:
             raise BadHeaderError("the length of the tail is no count")
-        if size > self.limits.max_tail:
-            raise TailTooLargeError(size, self.limits.max_tail)
+        if size > self.limits.max_tail or described > self.limits.max_tail:
+            raise TailTooLargeError(max(size, described), self.limits.max_tail)
         if known and size != described:
             raise TailMismatchError(size, described)
         return size
 
-    def _make_all(self, specs: tuple[TensorSpec, ...]) -> tuple[AnyArray, ...]:
-        """Memory for the tensors; none at all where the system has too little."""
+    def _make_all(self, specs: tuple[TensorSpec, ...], size: int) -> tuple[AnyArray, ...]:
+        """Memory for the tensors, `size` bytes; none at all where the system has too little."""
+        if not specs:
+            return ()
         try:
-            arrays = tuple(self._allocate(DTYPES[spec.dtype], spec.shape) for spec in specs)
+            arrays = tuple([self._allocate(DTYPES[spec.dtype], spec.shape) for spec in specs])
         except MemoryError:
             return ()
-        self.allocated_bytes += sum(spec.nbytes for spec in specs)
+        self.allocated_bytes += size
         return arrays
 
     def _finish(self, received: list[Received]) -> None:

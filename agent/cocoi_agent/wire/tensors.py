@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cocoi_agent.wire.errors import BadTensorError, TailTooLargeError
+from cocoi_agent.wire.errors import BadTensorError
 from cocoi_agent.wire.limits import MAX_INDEX, MAX_NAME, Limits
 
 AnyArray = NDArray[Any]
@@ -90,17 +90,12 @@ def read_specs(found: object, limits: Limits) -> tuple[TensorSpec, ...]:
 
     Raises:
         BadTensorError: If one is unfit.
-        TailTooLargeError: If together they exceed `limits.max_tail`.
     """
     if not isinstance(found, list):
         raise BadTensorError("", "the list of tensors is no list")
     if len(found) > limits.max_tensors:
         raise BadTensorError("", f"{len(found)} tensors; the limit is {limits.max_tensors}")
-    specs = tuple(_read_spec(entry, limits) for entry in found)
-    total = sum(spec.nbytes for spec in specs)
-    if total > limits.max_tail:
-        raise TailTooLargeError(total, limits.max_tail)
-    return specs
+    return tuple([_read_spec(entry, limits) for entry in found])
 
 
 def _read_spec(entry: object, limits: Limits) -> TensorSpec:
@@ -126,13 +121,15 @@ def read_shape(name: str, found: object, limits: Limits) -> Shape:
         if type(size) is not int or not 0 <= size <= MAX_INDEX:
             raise BadTensorError(name, "a size is no integer between 0 and 2^31 - 1")
     # Also bounds shapes with a 0, whose other strides numpy would still compute.
-    if math.prod(size for size in found if size) > 1 << 48:
+    if (math.prod(found) or math.prod([size for size in found if size])) > 1 << 48:
         raise BadTensorError(name, "the product of the sizes is above 2^48")
     return tuple(found)
 
 
 def _read_scale(name: str, entry: Mapping[str, object]) -> float:
     scale = entry.get("scale", 1.0)
+    if type(scale) is float and scale == 1.0:
+        return 1.0
     if type(scale) is not float and type(scale) is not int:
         raise BadTensorError(name, "the scale is no number")
     if not is_power_of_two(float(scale) if abs(scale) < 1 << 1000 else math.inf):
