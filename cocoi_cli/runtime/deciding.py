@@ -154,7 +154,7 @@ class Decider:
         # Devices that were not measured are nothing to plan with; they take shares that nobody else has.
         known = tuple(device for device in self._model.devices if device.name in living)
         names = frozenset(device.name for device in known)
-        kept = self._kept.get(key)
+        kept = before = self._kept.get(key)
         patience, pardon = PATIENCE, PARDON
         if kept is not None and kept.is_old(slow):
             patience, pardon = min(2 * kept.patience, MOST_PATIENCE), kept.pardon
@@ -170,7 +170,9 @@ class Decider:
             return make_plan(prepared.layers, segments(), replace(self._model, devices=devices), request)
 
         if kept is None or not _enough(kept.trials, kept.names, names):
-            kept = self._kept[key] = _Kept(Trials(plan_for(1.0)), names, dict(slow), patience, pardon)
+            plan = plan_for(1.0)
+            trials = Trials(plan) if before is None else before.trials.anew(plan)
+            kept = self._kept[key] = _Kept(trials, names, dict(slow), patience, pardon)
         elif (error := kept.trials.take_error()) is not None:
             kept.trials.add(plan_for(error))
         kept.uses += 1

@@ -16,6 +16,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cocoi_cli.planning.plan import Plan
 
 COLD: Final = 1  # first inference of a plan, which does not count: caches and sessions are cold
@@ -66,13 +68,18 @@ class _Candidate:
 class Trials:
     """Chooses between the plans for one model and fleet."""
 
-    def __init__(self, plan: Plan) -> None:
-        """Begin with the planner's."""
-        self._candidates = [_Candidate(plan)]
+    def __init__(self, plan: Plan, tried: Sequence[_Candidate] = ()) -> None:
+        """Begin with the planner's; `tried` are others whose inferences are known."""
+        self._candidates = [_Candidate(plan), *tried]
         self._followed = self._candidates[0]
         self._was_corrected = plan.is_local
         self._retry, self._until_retry = RETRY, RETRY
         self._is_followed = True  # the latest inference was of the plan that is followed, not of one that is tried
+
+    def anew(self, plan: Plan) -> Trials:
+        """Begin anew with a plan for other agents: what this machine takes alone still holds."""
+        alone = [each for each in self._candidates if each.plan.is_local and each.is_tried]
+        return Trials(plan, () if plan.is_local else alone)
 
     @property
     def planned(self) -> Plan:

@@ -48,6 +48,15 @@ def test_this_machine_alone_is_tried_in_turns_where_little_is_won(alone, chosen)
     assert set(followed[FIRST_TURN + TURNS :]) == {chosen}
 
 
+def test_what_this_machine_takes_alone_is_remembered_when_a_plan_is_made_for_other_agents() -> None:
+    before = Trials(FIRST)
+    follow(before, {4: 0.9, 0: 1.0}, FIRST_TURN + TURNS)
+    assert follow(before.anew(SECOND), {5: 0.9}, 40) == [5] * 40  # not tried again
+    assert set(follow(before.anew(SECOND), {5: 1.1, 0: 1.0}, 40)[FIRST_TURN:]) == {0}  # but followed at once
+    assert 0 in follow(Trials(FIRST).anew(SECOND), {5: 0.9, 0: 1.0}, 40)  # where it was never tried
+    assert before.anew(NOWHERE).plans == (NOWHERE,)
+
+
 def test_alone_is_tried_before_another_plan_and_followed_meanwhile_if_it_is_quicker() -> None:
     trials = Trials(FIRST)
     follow(trials, {4: 0.9}, FIRST_TURN)
