@@ -56,6 +56,20 @@ def test_a_model_is_prepared_once_per_size(made, vgg, tmp_path) -> None:
     assert made.prepare(vgg, SHAPES) is not first
 
 
+def test_local_stages_that_two_plans_share_are_one_object(made, vgg) -> None:
+    """Sessions are found by these bytes: equal ones that are two objects would be compared at every inference."""
+    prepared = made.prepare(vgg, SHAPES)
+    one, other = (
+        made.cut(
+            default_plan(prepared.layers, agents=6, scheme=scheme, n=None, k=None, transport=transport)
+        ).network.stages
+        for scheme, transport in (("uncoded", "f32"), ("coded", "f16"))
+    )
+    last = [stages[-1] for stages in (one, other)]
+    assert all(isinstance(stage, LocalStage) for stage in last)
+    assert last[0].model is last[1].model
+
+
 def test_a_plan_is_cut_once_and_the_sessions_of_its_local_stages_are_open(made, kernels, vgg) -> None:
     prepared = made.prepare(vgg, SHAPES)
     plan = rich_plan(prepared, "vgg", n=4)
