@@ -7,6 +7,7 @@ Rules of the file:
 - At most `WRITE` bytes go to asyncio at a time, and nothing while it holds bytes
   that the kernel did not take: Python 3.11 copies what is left over, and TLS
   encrypts a whole backlog in one callback.
+- A short message that finds nothing before it, as most do, goes past the queues.
 - What is queued `together` leaves in one write where it is short: each write is a
   packet of its own, and wakes the peer.
 - Callbacks are plain functions, called in the loop.
@@ -168,13 +169,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def send_nowait_control(self, message: Message) -> None:
         """Queue a message without tensors; it overtakes those with. Nothing happens once closed."""
-        if self.is_closed:
-            return
-        if self._is_idle():
-            self._write_whole(encode(message), 0, None)
-        else:
-            self._queue_control(encode(message))
-            self._pump()
+        if not self.is_closed:
+            self._queue(message, (), None)
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
@@ -375,7 +371,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _queue(self, message: Message, tensors: Sequence[AnyArray], sent: asyncio.Future[None] | None) -> None:
         size = sum([array.nbytes for array in tensors])
-        if 0 < size <= JOIN and self._is_idle():
+        if size <= JOIN and self._is_idle():
             self._write_whole(encode(message, tensors), size, sent)
             return
         if size:

@@ -233,7 +233,7 @@ def _piece_counts(layer: ConvLayer, scheme: str, n: int, transport: str) -> tupl
 @lru_cache(maxsize=4096)
 def _coded_pieces(rows: int, longest: int, n: int, fewest: int) -> tuple[int, ...]:
     """Pieces of a code with n shares: a few less than n, and of these rather those that divide the rows."""
-    fewest = max(1, fewest, n // 2)
+    fewest = max(1, fewest)
     possible = range(max(fewest, n - SPARE), min(n - 1, longest) + 1)
     dividing = [k for k in range(fewest, min(n - 1, rows) + 1) if rows % k == 0]
     frugal = sorted(possible, key=lambda k: (_waste(rows, k) > WASTE, -k))

@@ -8,7 +8,6 @@ Source: docs/methods.md, "Pulled strips".
 
 from __future__ import annotations
 
-import heapq
 import math
 from typing import TYPE_CHECKING
 
@@ -129,10 +128,8 @@ class Assignment:
 
     def _choose(self, agent: str, needs: Mapping[int, Need]) -> tuple[Open, int] | None:
         """The neediest codeword to which this agent can contribute, and the share."""
-        ranked = [(_rank(agent, need), at, need) for at, need in enumerate(needs.values())]
-        heapq.heapify(ranked)  # mostly the first will do
-        while ranked:
-            _, _, need = heapq.heappop(ranked)
+        ranked = sorted([(_rank(agent, need), at, need) for at, need in enumerate(needs.values())])
+        for _, _, need in ranked:
             if agent in need.state.group.barred:
                 continue
             share = self._share_for(agent, need)

@@ -242,8 +242,8 @@ class Session:
         """Find codewords that no agent can finish; let the host compute, or fail."""
         failed: set[int] = set()
         for state in list(self._open.values()):
-            is_quick = state.word.fallback and not self._overdue and state.is_provided(self._now)
-            if is_quick or not self._stuck(state):
+            will_come = state.word.fallback and not self._overdue and state.is_provided(self._now)
+            if will_come or not self._stuck(state):
                 continue
             if state.word.fallback:
                 self._compute_on_host(state, out)

@@ -238,6 +238,13 @@ def test_candidates_are_possible_and_respect_the_guard() -> None:
             assert decodable(each.scheme, each.n, each.k, each.transport)
 
 
+@pytest.mark.parametrize(("transport", "most"), [("f16", 2), ("f32", 4)])
+def test_spare_shares_are_as_many_as_the_transport_type_can_decode(transport: str, most: int) -> None:
+    layer = VGG16[-1]  # 14 rows: 7 pieces divide them
+    found = layer_candidates(layer, members=[(10, True)], allowed={"coded"}, transport=transport)
+    assert max(each.n - each.k for each in found) == most
+
+
 def test_numbers_of_devices_to_try() -> None:
     assert device_counts(10, alike=True) == (10, 8, 5)
     assert device_counts(10, alike=False) == (10, 9, 8, 7, 5)
