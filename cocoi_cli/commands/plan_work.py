@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from cocoi_cli.console import Console
 from cocoi_cli.files import check_writable, write
 from cocoi_cli.model.layers import find_layers
 from cocoi_cli.model.segments import find_segments
+from cocoi_cli.model.weights import bytes_beside
 from cocoi_cli.planning.best_k import best_k
 from cocoi_cli.planning.candidates import CHOICES
 from cocoi_cli.planning.plan import AUTO, FUSED, LOCAL
@@ -68,6 +69,7 @@ def run(source: Source, wish: Wish) -> int:
         console.warning(text)
     prepared = find_layers(model, sizes.shapes)
     with console.busy("planning"):
+        request = replace(request, bytes_beside=bytes_beside(prepared))
         decided = decide(prepared.layers, find_segments(prepared), fleet.model, request)
     made = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     document = PlanDocument(

@@ -22,6 +22,7 @@ from cocoi_cli.model.inputs import NoSuchFileError, UnreadableFileError, reason
 from cocoi_cli.model.layers import find_layers
 from cocoi_cli.model.segments import find_segments
 from cocoi_cli.model.shapes import resolve_input_shapes
+from cocoi_cli.model.weights import bytes_beside
 from cocoi_cli.planning.defaults import default_plan, gain_limit
 from cocoi_cli.planning.errors import TooFewAgentsError
 from cocoi_cli.planning.fleet_model import FleetModel
@@ -172,7 +173,7 @@ class _Work:
         wanted = request.schemes or (() if self._document is not None else SCHEMES)
         for scheme in wanted:
             if scheme == AUTO:
-                asked = Request(transport=request.transport)
+                asked = Request(transport=request.transport, bytes_beside=bytes_beside(self._prepared))
                 yield AUTO, make_plan(self._prepared.layers, find_segments(self._prepared), self._living, asked)
             elif scheme == LOCAL or not ks:
                 yield scheme, self._default(scheme, None)

@@ -227,9 +227,11 @@ class Table:
         return 1.0 if alone is None or own <= alone or own == 0 else alone / own
 
     def _rest(self, layers: Sequence[ConvLayer]) -> float:
-        """Seconds of the measured model that are no convolutions: they stay on the host whatever the plan."""
+        """Seconds of the model that are no convolutions: they stay on the host whatever the plan."""
+        if self._request.alone_s is None:
+            return self._request.bytes_beside / self._estimator.fleet.host.pass_bytes_per_s
         own = self._scale * sum(float(self._estimator.local(layer).mean()) for layer in layers)
-        return 0.0 if self._request.alone_s is None else max(self._request.alone_s - own, 0.0)
+        return max(self._request.alone_s - own, 0.0)
 
 
 def _as_quick(devices: Sequence[DeviceModel], layers: Sequence[ConvLayer]) -> int:

@@ -69,12 +69,14 @@ class Decided:
         steps: Its decisions in order, also where the plan as a whole was not worth it.
         fleet: The devices in the order in which the plan uses them.
         worth: Whether the steps are the plan; False where everything stays on the host although they were found.
+        rest_s: Seconds of what is no convolution: a part of every latency.
     """
 
     plan: Plan
     steps: tuple[Step, ...]
     fleet: FleetModel
     worth: bool
+    rest_s: float
 
 
 def make_plan(layers: Sequence[ConvLayer], segments: Sequence[Segment], fleet: FleetModel, request: Request) -> Plan:
@@ -97,13 +99,13 @@ def decide(layers: Sequence[ConvLayer], segments: Sequence[Segment], fleet: Flee
     search = _Search(layers, segments, table, request)
     steps = search.best()
     total, local = _objective(steps, table, request), _objective(search.all_local(), table, request)
-    prediction = _prediction(layers, fleet, request, total, local)
+    prediction = _prediction(layers, fleet, table.rest_s, Prediction(request.objective, total, local, "", None, None))
     worth = any(step.option.candidate for step in steps) and total < (1 - request.gain) * local
     if worth:
         plan = _plan(steps, fleet, request, prediction)
     else:
         plan = _all_local(layers, steps, request, replace(prediction, latency_s=local), total)
-    return Decided(plan, tuple(steps), fleet, worth)
+    return Decided(plan, tuple(steps), fleet, worth, table.rest_s)
 
 
 def ranked(fleet: FleetModel, layers: Sequence[ConvLayer]) -> FleetModel:
@@ -349,22 +351,20 @@ def _sums(values: Iterable[float]) -> list[float]:
     return [0.0, *itertools.accumulate(values)]
 
 
-def _prediction(
-    layers: Sequence[ConvLayer], fleet: FleetModel, request: Request, total: float, local: float
-) -> Prediction:
-    """What is expected of the plan and of what it is to be held against."""
+def _prediction(layers: Sequence[ConvLayer], fleet: FleetModel, rest_s: float, found: Prediction) -> Prediction:
+    """What is expected of the plan and of what it is to be held against; what follows convolutions is like here."""
     held = sum(weight_bytes(layer) for layer in layers)
     picture = FLOAT * float(np.prod(layers[0].input_shape)) if layers and layers[0].input_shape else 0.0
     alone: dict[str, float] = {}
     for device in fleet.devices:
         if device.memory_bytes is None or held <= USABLE * device.memory_bytes:
             sent = max(device.send.mean(picture), picture / fleet.host.nic_up)
-            alone[device.name] = _alone(device, layers) + sent + device.rtt_s + device.task_s
+            alone[device.name] = _alone(device, layers) + rest_s + sent + device.rtt_s + device.task_s
     if not alone:
-        return Prediction(request.objective, total, local, "", None, None)
+        return found
     name = min(alone, key=lambda each: alone[each])
     turn = max(1 / sum(1 / seconds for seconds in alone.values()), picture / fleet.host.nic_up)
-    return Prediction(request.objective, total, local, name, alone[name], turn)
+    return replace(found, device=name, device_s=alone[name], round_robin_s=turn)
 
 
 def _alone(device: DeviceModel, layers: Sequence[ConvLayer]) -> float:

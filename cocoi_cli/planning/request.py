@@ -37,6 +37,8 @@ class Request:
         gain: Part of the host's own time that must be won; 0 to distribute whatever seems a little quicker.
         alone_s: Measured time of the unmodified model on the host, which corrects the host's model; None where
             it was not measured.
+        bytes_beside: Weights that the model reads beside its convolutions: what its dense layers take, wherever they
+            are computed, where `alone_s` does not say it.
 
     Raises:
         BadObjectiveError: If `objective` is neither.
@@ -48,6 +50,7 @@ class Request:
     host: bool = True
     gain: float = GAIN
     alone_s: float | None = None
+    bytes_beside: int = 0
 
     def __post_init__(self) -> None:
         """Refuse an objective that is none."""

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from cocoi_cli.errors import ConfigurationError
+from cocoi_cli.model.weights import bytes_beside
 from cocoi_cli.planning.defaults import default_plan
 from cocoi_cli.planning.plan import AUTO, LOCAL
 from cocoi_cli.planning.plan_check import check_inputs, check_plan
@@ -162,7 +163,9 @@ class Decider:
         elif kept is not None and kept.is_to_pardon():
             patience, pardon = PROBATION, min(2 * kept.pardon, MOST_PARDON)
             kept, slow = None, _NOBODY
-        request = Request(transport=options.transport, host=options.host, alone_s=alone_s)
+        request = Request(
+            transport=options.transport, host=options.host, alone_s=alone_s, bytes_beside=bytes_beside(prepared)
+        )
 
         def plan_for(error: float) -> Plan:
             assert self._model is not None  # noqa: S101 - asked above

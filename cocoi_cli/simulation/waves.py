@@ -16,6 +16,7 @@ from cocoi_cli.model.graph import node_inputs
 from cocoi_cli.model.network import Behind
 from cocoi_cli.model.segments import segment_between
 from cocoi_cli.model.shapes import known_shape
+from cocoi_cli.model.weights import read_bytes
 from cocoi_cli.planning.loads import FLOAT, after_pass, whole
 from cocoi_cli.simulation.shapes import LocalShape, SharedShape, StageShape, conv_shape, segment_shape
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 # Their results are views, or numbers about sizes: nothing is gone over.
 _FREE = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Shape", "Dropout", "Constant"})
-_SMALL = 4096  # elements of a constant below which reading it costs nothing worth counting
 
 
 def stage_shapes(prepared: Prepared, plan: Plan) -> tuple[StageShape, ...]:
@@ -92,11 +92,8 @@ class _Counter:
         node = self._graph.nodes[index]
         if node.op_type in _FREE or index in self._layers:
             return 0
-        constants = [name for name in node_inputs(node) if name in self._graph.constants]
-        sizes = [math.prod(int(length) for length in self._graph.constants[name].dims) for name in constants]
-        read = sum(size for size in sizes if size > _SMALL)
         moving = [*(name for name in node_inputs(node) if name not in self._graph.constants), *node.output]
-        return FLOAT * (read + max((self._elements(name) for name in moving), default=0))
+        return read_bytes(self._graph, node) + FLOAT * max((self._elements(name) for name in moving), default=0)
 
     def _elements(self, name: str) -> int:
         kind = self._types.get(name)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cocoi_cli.planning.planner import Decided, Step
 
 HERE = "here"
+SHOWN = 0.01  # part of a latency below which what is no convolution is not worth a word
 
 
 def plan_table(decided: Decided) -> Table:
@@ -45,9 +46,10 @@ def outcome(decided: Decided) -> str:
     sent = sum(_moved(step.option) for step in decided.steps)
     bound = sum(_bound(step.option) for step in decided.steps)
     gain = found.local_s / found.latency_s
+    beside = f", dense layers here take {seconds(decided.rest_s)}" if decided.rest_s > SHOWN * found.latency_s else ""
     return _fitting(
         f"predicted {seconds(found.latency_s)}{of} on {whom}, {gain:.1f} x quicker than here alone",
-        f"{size(sent)} moved; no schedule of these stages is below {seconds(bound)}",
+        f"{size(sent)} moved; no schedule of these stages is below {seconds(bound)}{beside}",
     )
 
 

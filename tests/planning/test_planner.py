@@ -222,6 +222,37 @@ def test_the_baselines_are_the_whole_model_on_one_device() -> None:
     assert found.round_robin_s == pytest.approx(found.local_s / 10, rel=0.02)
 
 
+def test_what_dense_layers_read_is_part_of_every_latency() -> None:
+    fleet = pis(10)
+    weights = 500_000_000
+    read_s = weights / fleet.host.pass_bytes_per_s
+    without = decide(VGG16, VGG_SEGMENTS, fleet, Request())
+    within = decide(VGG16, VGG_SEGMENTS, fleet, Request(bytes_beside=weights))
+    before, found = without.plan.prediction, within.plan.prediction
+    assert before is not None
+    assert before.device_s is not None
+    assert found is not None
+    assert (without.rest_s, within.rest_s) == (0, read_s)
+    assert found.latency_s == pytest.approx(before.latency_s + read_s)
+    assert found.local_s == pytest.approx(before.local_s + read_s)
+    assert found.device_s == pytest.approx(before.device_s + read_s)
+    assert found.round_robin_s == pytest.approx((before.device_s + read_s) / 10)
+
+
+def test_dense_layers_keep_a_model_here_that_would_win_little() -> None:
+    """A tenth of the whole inference is to be won, not of its convolutions."""
+    fleet = pis(10)
+    read = round(100 * seconds(fleet, ANY_GAIN) * fleet.host.pass_bytes_per_s)
+    assert not make_plan(VGG16, VGG_SEGMENTS, fleet, Request()).is_local
+    assert make_plan(VGG16, VGG_SEGMENTS, fleet, Request(bytes_beside=read)).is_local
+
+
+def test_what_was_measured_counts_instead_of_weights() -> None:
+    found = make_plan(VGG16, VGG_SEGMENTS, pis(10), Request(alone_s=5.0, bytes_beside=10**10)).prediction
+    assert found is not None
+    assert found.local_s == pytest.approx(5.0)
+
+
 @pytest.mark.parametrize("objective", ["median", "p100", "p9", "95", "p²", ""])
 def test_refuses_what_is_no_objective(objective: str) -> None:
     with pytest.raises(BadObjectiveError, match="is no objective; it is `mean`, or a quantile"):
