@@ -264,7 +264,8 @@ class Coordinator:
                 return
             inference.timeline.answer(link.id, link.clock, answer, sent, now, outcome)
             if answer.status is Status.DONE and self._active is not None and sent.work is self._active.work:
-                self.experience.answered(link.id, answer.finished_s - answer.started_s, now - sent.at_s)
+                run_s, size = answer.finished_s - answer.started_s, sum(each.size for each in tensors)
+                self.experience.answered(link.id, run_s, now - sent.at_s, size)
         if answer.status is Status.DONE and outcome != "malformed":
             self._feed(StripArrived(link.id, answer.codeword, answer.part))
         else:

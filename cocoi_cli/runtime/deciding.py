@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from cocoi_cli.errors import ConfigurationError
@@ -13,12 +12,12 @@ from cocoi_cli.planning.plan import AUTO, LOCAL
 from cocoi_cli.planning.plan_check import check_inputs, check_plan
 from cocoi_cli.planning.planner import make_plan
 from cocoi_cli.planning.request import Request
-from cocoi_cli.runtime.experience import has_changed
+from cocoi_cli.runtime.experience import Shown
 from cocoi_cli.runtime.failures import NoAgentsError
 from cocoi_cli.runtime.trials import Trials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from cocoi_cli.model.layers import Prepared
     from cocoi_cli.model.segments import Segment
@@ -37,7 +36,7 @@ PARDON: Final = 64
 MOST_PARDON: Final = 1024
 PROBATION: Final = 8
 
-_NOBODY: Final[Mapping[str, float]] = MappingProxyType({})
+_NOTHING: Final = Shown()
 
 
 class NoProfileError(ConfigurationError):
@@ -56,26 +55,27 @@ class _Kept:
     Attributes:
         trials: Chooses between them.
         names: The devices that they are for.
-        slow: Which of them were slow, and how many times.
+        shown: What was known of them.
         patience: Inferences for which they are kept whatever their agents do.
-        pardon: Inferences after which those that were slow are trusted again.
+        pardon: Inferences after which what they have shown is forgiven, if nothing new can be seen of it.
         uses: Inferences that followed one of them.
     """
 
     trials: Trials
     names: frozenset[str]
-    slow: Mapping[str, float]
+    shown: Shown
     patience: int
     pardon: int
     uses: int = 0
 
-    def is_old(self, slow: Mapping[str, float]) -> bool:
+    def is_old(self, now: Shown) -> bool:
         """Whether agents compute so much otherwise by now that other plans are worth their time."""
-        return has_changed(self.slow, slow) and self.uses >= self.patience
+        return self.shown.is_out_of_date(now) and self.uses >= self.patience
 
     def is_to_pardon(self) -> bool:
-        """Whether those that were slow have been done without for long enough."""
-        return bool(self.slow) and self.uses >= self.pardon
+        """Whether agents that were slow have been done without for long enough, or all of them where they vary."""
+        unseen = bool(self.shown.slow) or (self.shown.varies and self.trials.planned.is_local)
+        return unseen and self.uses >= self.pardon
 
 
 class Decider:
@@ -96,7 +96,7 @@ class Decider:
         options: Options,
         living: tuple[str, ...],
         alone_s: float | None = None,
-        slow: Mapping[str, float] = _NOBODY,
+        shown: Shown = _NOTHING,
     ) -> Plan:
         """The plan for the agents that are up.
 
@@ -106,7 +106,7 @@ class Decider:
             options: What the caller wants.
             living: Agents that can be given work.
             alone_s: What the unmodified model takes on the host; None where that was not measured.
-            slow: Agents that compute more slowly than they were measured, and how many times.
+            shown: How agents compute otherwise than they were measured.
 
         Raises:
             UsageError: What is asked for does not exist or does not fit the model.
@@ -118,7 +118,7 @@ class Decider:
             _check_given(options.plan, options, prepared, segments(), len(living))
             return options.plan if living else options.plan.all_local("no agent is live")
         if options.scheme == AUTO:
-            return self._planned(prepared, segments, options, living, alone_s, slow)
+            return self._planned(prepared, segments, options, living, alone_s, shown)
         plan = default_plan(
             prepared.layers,
             agents=len(living),
@@ -144,7 +144,7 @@ class Decider:
         options: Options,
         living: tuple[str, ...],
         alone_s: float | None,
-        slow: Mapping[str, float],
+        shown: Shown,
     ) -> Plan:
         if self._model is None:
             raise NoProfileError
@@ -157,34 +157,36 @@ class Decider:
         names = frozenset(device.name for device in known)
         kept = before = self._kept.get(key)
         patience, pardon = PATIENCE, PARDON
-        if kept is not None and kept.is_old(slow):
+        if kept is not None and kept.is_old(shown):
             patience, pardon = min(2 * kept.patience, MOST_PATIENCE), kept.pardon
             kept = None
         elif kept is not None and kept.is_to_pardon():
             patience, pardon = PROBATION, min(2 * kept.pardon, MOST_PARDON)
-            kept, slow = None, _NOBODY
+            kept, shown = None, _NOTHING
         request = Request(
             transport=options.transport, host=options.host, alone_s=alone_s, bytes_beside=bytes_beside(prepared)
         )
 
         def plan_for(error: float) -> Plan:
             assert self._model is not None  # noqa: S101 - asked above
-            devices = tuple(_slowed(each, slow.get(each.name, 1.0) * error) for each in known)
+            devices = tuple(_as_shown(each, shown, error) for each in known)
             return make_plan(prepared.layers, segments(), replace(self._model, devices=devices), request)
 
         if kept is None or not _enough(kept.trials, kept.names, names):
             plan = plan_for(1.0)
             trials = Trials(plan) if before is None else before.trials.anew(plan)
-            kept = self._kept[key] = _Kept(trials, names, dict(slow), patience, pardon)
+            kept = self._kept[key] = _Kept(trials, names, shown, patience, pardon)
         elif (error := kept.trials.take_error()) is not None:
             kept.trials.add(plan_for(error))
         kept.uses += 1
         return kept.trials.choose(alone_s)
 
 
-def _slowed(device: DeviceModel, factor: float) -> DeviceModel:
-    """A device as it computes now."""
-    return device if factor == 1.0 else replace(device, slowdown=((1.0, factor),))
+def _as_shown(device: DeviceModel, shown: Shown, error: float) -> DeviceModel:
+    """A device as it computes now, all times `error`."""
+    slower = shown.slow.get(device.name, 1.0) * error
+    factors = [slower * each for each in shown.factors]
+    return device if factors == [1.0] else replace(device, slowdown=tuple((1 / len(factors), each) for each in factors))
 
 
 def _check_given(plan: Plan, options: Options, prepared: Prepared, segments: Sequence[Segment], living: int) -> None:

@@ -344,8 +344,8 @@ class Engine:
         """The plan for the agents that are up; a refusal is told who is missing."""
         try:
             living = self._coordinator.living
-            slow = self._coordinator.experience.slow()
-            return self._decider.decide(prepared, self._preparations.segments, options, living, alone_s, slow)
+            shown = self._coordinator.experience.shown()
+            return self._decider.decide(prepared, self._preparations.segments, options, living, alone_s, shown)
         except (TooFewAgentsError, NoAgentsError) as error:
             self._explain(error)
             raise

@@ -15,6 +15,7 @@ from cocoi_cli.planning.plan import AUTO
 from cocoi_cli.planning.plan_errors import BadPlanValueError
 from cocoi_cli.runtime import deciding
 from cocoi_cli.runtime.deciding import PARDON, PROBATION, Decider, NoProfileError
+from cocoi_cli.runtime.experience import Shown
 from cocoi_cli.runtime.failures import NoAgentsError
 from cocoi_cli.runtime.options import Options
 from tests.runtime.small_planned import planned_network, rich_plan
@@ -62,14 +63,28 @@ def made(monkeypatch) -> list[tuple[str, ...]]:
 
 
 @pytest.fixture
+def slowdowns(monkeypatch, made) -> list[set[tuple[tuple[float, float], ...]]]:
+    """How devices were slowed down for each plan that the planner has made."""
+    calls: list[set[tuple[tuple[float, float], ...]]] = []
+    planner = deciding.make_plan
+
+    def noted(layers, segments, model, request):
+        calls.append({device.slowdown for device in model.devices})
+        return planner(layers, segments, model, request)
+
+    monkeypatch.setattr(deciding, "make_plan", noted)
+    return calls
+
+
+@pytest.fixture
 def decide(prepared, segments, made):
     """Decide with one and the same decider for each fleet model."""
     deciders: dict[int, Decider] = {}
 
-    def of(living, model=SLOW_HOST, slow=None, **options):
+    def of(living, model=SLOW_HOST, slow=None, spread=(), **options):
         decider = deciders.setdefault(id(model), Decider(model))
         chosen = Options(**({"scheme": AUTO} | options))
-        return decider.decide(prepared, lambda: segments, chosen, tuple(living), slow=slow or {})
+        return decider.decide(prepared, lambda: segments, chosen, tuple(living), shown=Shown(slow or {}, spread))
 
     return of
 
@@ -134,6 +149,39 @@ def test_slow_agents_that_nobody_asks_are_trusted_again_after_a_while(decide, ma
     assert recovered == first
     assert [decide(NAMES) is recovered for _ in range(9 * PARDON)] == [True] * 9 * PARDON  # its shares were quick
     assert len(made) == 5
+
+
+WIDE, CALM = (1.0, 1.2, 1.4, 1.7, 2.5), (1.0, 1.1, 1.2, 1.3, 1.5)
+
+
+def test_a_plan_is_made_anew_where_shares_of_all_agents_vary(decide, made, slowdowns) -> None:
+    first = decide(NAMES, spread=CALM)
+    assert decide(NAMES, spread=WIDE) is first  # not at once: it may pass
+    second = decide(NAMES, spread=WIDE)
+    assert second is not first
+    assert slowdowns[0] == {((1.0, 1.0),)}
+    assert slowdowns[1] == {tuple((0.2, factor) for factor in WIDE)}
+    assert second.prediction.latency_s > first.prediction.latency_s
+    assert all(decide(NAMES, spread=spread) is second for spread in (WIDE, (), WIDE) * 3)
+    assert [decide(NAMES, spread=CALM) == first for _ in range(2)] == [True, True]
+    assert len(made) == 3
+
+
+def test_agents_that_are_slow_vary_like_the_others(decide, slowdowns) -> None:
+    decide(NAMES, spread=WIDE, slow={NAMES[0]: 2.0})
+    varying = tuple((0.2, factor) for factor in WIDE)
+    assert slowdowns == [{varying, tuple((0.2, 2 * factor) for factor in WIDE)}]
+
+
+def test_when_all_stays_on_the_host_for_how_agents_vary_they_are_trusted_again_after_a_while(
+    decide, made, slowdowns
+) -> None:
+    wild = (1.0, 10.0, 1e3, 1e4, 1e5)
+    assert decide(NAMES, spread=wild).is_local
+    assert all(decide(NAMES, spread=wild).is_local for _ in range(PARDON - 1))
+    assert not decide(NAMES, spread=wild).is_local
+    assert len(made) == 2
+    assert slowdowns[1] == {((1.0, 1.0),)}
 
 
 def test_a_plan_that_took_far_longer_than_foreseen_is_made_anew_with_slower_devices(prepared, segments, made) -> None:

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from cocoi_cli.runtime.experience import BUNDLE_S, MOST, NEWEST, SHORTEST_S, Experience, has_changed
+from cocoi_cli.runtime.experience import (
+    BUNDLE_S,
+    CALM,
+    FEWEST_LONG,
+    MOST,
+    NEWEST,
+    NEWEST_LONG,
+    SHORTEST_S,
+    WIDE,
+    Experience,
+    Shown,
+    has_changed,
+)
 
 AGENTS = ("a", "b", "c", "d", "e")
+SIZE = 100
 
 
 def lived(*stages: dict[str, float], unanswered: tuple[tuple[str, float], ...] = ()) -> Experience:
@@ -14,7 +29,7 @@ def lived(*stages: dict[str, float], unanswered: tuple[tuple[str, float], ...] =
     experience = Experience()
     for stage in stages:
         for agent, run_s in stage.items():
-            experience.answered(agent, run_s, run_s + 1)
+            experience.answered(agent, run_s, run_s + 1, SIZE)
         experience.stage_over(unanswered)
     return experience
 
@@ -90,3 +105,111 @@ def test_no_agent_is_more_than_so_slow() -> None:
 )
 def test_a_plan_is_out_of_date_when_somebody_has_become_slow_or_quick(before, now, changed) -> None:
     assert has_changed(before, now) is changed
+
+
+# --- how far the shares of all vary ----------------------------------------------------------------
+
+
+def varying(*, usual_s: float = 0.1, mean: float = 0.5, stages: int = 12, **slower: float) -> Experience:
+    """Shares that take 1 + Exp(mean) times as long as usual, each for itself; seeded."""
+    rng = random.Random(1)
+    return lived(
+        *[
+            {agent: usual_s * slower.get(agent, 1.0) * (1 + mean * rng.expovariate(1)) for agent in AGENTS}
+            for _ in range(stages)
+        ]
+    )
+
+
+def test_an_even_fleet_varies_by_nothing() -> None:
+    shown = lived(*[even()] * 20).shown()
+    assert shown.spread == pytest.approx((1.0,) * 5)
+    assert not shown.varies
+    assert shown.factors == (1.0,)
+
+
+def test_a_random_delay_of_all_is_told_in_parts_that_are_equally_likely() -> None:
+    """Of 1 + Exp(0.5) the means of the fifths are 1.05, 1.18, 1.35, 1.63 and 2.30."""
+    shown = varying(stages=60).shown()
+    assert shown.varies
+    assert shown.factors == shown.spread
+    assert shown.spread == pytest.approx((1.0, 1.12, 1.29, 1.55, 2.19), rel=0.2)
+
+
+def test_an_agent_that_is_always_slower_adds_nothing_to_the_spread() -> None:
+    shown = lived(*[even(c=3)] * 20).shown()
+    assert shown.slow == pytest.approx({"c": 3})
+    assert shown.spread == pytest.approx((1.0,) * 5)
+    assert varying(c=3).spread() == pytest.approx(varying().spread(), rel=0.25)
+
+
+def test_few_shares_and_short_ones_tell_of_no_spread() -> None:
+    enough = -(-FEWEST_LONG // len(AGENTS))
+    assert varying(stages=enough - 1).spread() == ()
+    assert varying(stages=enough).spread() != ()
+    assert varying(usual_s=BUNDLE_S / 4, stages=100).spread() == ()
+
+
+def test_the_newest_shares_tell_of_the_spread() -> None:
+    rng = random.Random(1)
+    wide = [{agent: 0.1 * (1 + rng.expovariate(1)) for agent in AGENTS} for _ in range(20)]
+    assert lived(*wide).shown().varies
+    assert not lived(*wide, *[even()] * NEWEST_LONG).shown().varies
+
+
+def test_shares_of_different_sizes_are_not_compared() -> None:
+    """Tiles of a few rows differ by half."""
+    experience = Experience()
+    for _ in range(20):
+        for place, agent in enumerate(AGENTS * 2):
+            large = place % 3 == 0
+            experience.answered(agent, 0.3 if large else 0.1, 1.0, 2 if large else 1)
+        experience.stage_over(())
+    assert experience.spread() == pytest.approx((1.0,) * 5)
+
+
+def test_shares_that_nobody_waited_for_belong_to_the_spread() -> None:
+    experience = Experience()
+    for number in range(20):
+        late = AGENTS[number % len(AGENTS)]
+        for agent in AGENTS:
+            if agent != late:
+                experience.answered(agent, 0.5, 1.5, SIZE)
+        experience.stage_over([(late, 6.0)])
+    assert experience.spread() == pytest.approx((1.0, 1.0, 1.0, 1.0, 4.0))
+
+
+def test_an_agent_that_begins_anew_takes_its_shares_with_it() -> None:
+    experience = varying()
+    for agent in AGENTS:
+        experience.forget(agent)
+    assert experience.spread() == ()
+
+
+@pytest.mark.parametrize("odd", [0.0, 1e9])
+def test_odd_clocks_break_no_spread(odd: float) -> None:
+    spread = lived(*[even(), even() | {"c": odd}] * 20).spread()
+    assert all(1.0 <= each <= MOST**2 for each in spread)
+
+
+def top(factor: float) -> Shown:
+    return Shown(spread=(1.0, 1.0, 1.0, 1.0, factor))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "out_of_date"),
+    [
+        (Shown(), Shown(), False),
+        (Shown(), top(WIDE - 0.1), False),
+        (Shown(), top(WIDE), True),
+        (top(WIDE - 0.1), top(WIDE), True),
+        (top(WIDE), Shown(), False),  # nothing new was seen
+        (top(WIDE), top(CALM), False),
+        (top(WIDE), top(CALM - 0.1), True),
+        (top(WIDE), top(1.4 * WIDE), False),
+        (top(WIDE), top(1.5 * WIDE), True),
+        (top(WIDE), Shown({"a": 2.0}, top(WIDE).spread), True),
+    ],
+)
+def test_a_plan_is_out_of_date_when_shares_begin_or_cease_to_vary(before: Shown, now: Shown, out_of_date: bool) -> None:
+    assert before.is_out_of_date(now) is out_of_date
