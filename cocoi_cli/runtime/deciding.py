@@ -12,7 +12,7 @@ from cocoi_cli.planning.plan import AUTO, LOCAL
 from cocoi_cli.planning.plan_check import check_inputs, check_plan
 from cocoi_cli.planning.planner import make_plan
 from cocoi_cli.planning.request import Request
-from cocoi_cli.runtime.experience import Shown
+from cocoi_cli.runtime.experience import Shown, has_changed
 from cocoi_cli.runtime.failures import NoAgentsError
 from cocoi_cli.runtime.trials import Trials
 
@@ -37,6 +37,7 @@ MOST_PARDON: Final = 1024
 PROBATION: Final = 8
 
 _NOTHING: Final = Shown()
+_ALIKE: Final = _NOTHING.factors
 
 
 class NoProfileError(ConfigurationError):
@@ -57,7 +58,7 @@ class _Kept:
         names: The devices that they are for.
         shown: What was known of them.
         patience: Inferences for which they are kept whatever their agents do.
-        pardon: Inferences after which what they have shown is forgiven, if nothing new can be seen of it.
+        pardon: Inferences after which those that were slow are trusted again.
         uses: Inferences that followed one of them.
     """
 
@@ -72,10 +73,14 @@ class _Kept:
         """Whether agents compute so much otherwise by now that other plans are worth their time."""
         return self.shown.is_out_of_date(now) and self.uses >= self.patience
 
+    def anew(self, plan: Plan, names: frozenset[str], now: Shown) -> Trials:
+        """Trials of a plan that was made for these agents, as they compute now."""
+        same = names == self.names and not has_changed(self.shown.slow, now.slow)
+        return self.trials.anew(plan, same_agents=same)
+
     def is_to_pardon(self) -> bool:
-        """Whether agents that were slow have been done without for long enough, or all of them where they vary."""
-        unseen = bool(self.shown.slow) or (self.shown.varies and self.trials.planned.is_local)
-        return unseen and self.uses >= self.pardon
+        """Whether those that were slow have been done without for long enough."""
+        return bool(self.shown.slow) and self.uses >= self.pardon
 
 
 class Decider:
@@ -167,26 +172,27 @@ class Decider:
             transport=options.transport, host=options.host, alone_s=alone_s, bytes_beside=bytes_beside(prepared)
         )
 
-        def plan_for(error: float) -> Plan:
+        def plan_for(error: float, factors: Sequence[float]) -> Plan:
             assert self._model is not None  # noqa: S101 - asked above
-            devices = tuple(_as_shown(each, shown, error) for each in known)
+            devices = tuple(_slowed(each, shown.slow.get(each.name, 1.0) * error, factors) for each in known)
             return make_plan(prepared.layers, segments(), replace(self._model, devices=devices), request)
 
         if kept is None or not _enough(kept.trials, kept.names, names):
-            plan = plan_for(1.0)
-            trials = Trials(plan) if before is None else before.trials.anew(plan)
+            plan = plan_for(1.0, shown.factors)
+            if plan.is_local and shown.varies:  # foreseen too late by up to a third: inferences decide that (`Trials`)
+                plan = plan_for(1.0, _ALIKE)
+            trials = Trials(plan) if before is None else before.anew(plan, names, shown)
             kept = self._kept[key] = _Kept(trials, names, shown, patience, pardon)
         elif (error := kept.trials.take_error()) is not None:
-            kept.trials.add(plan_for(error))
+            kept.trials.add(plan_for(error, shown.factors))
         kept.uses += 1
         return kept.trials.choose(alone_s)
 
 
-def _as_shown(device: DeviceModel, shown: Shown, error: float) -> DeviceModel:
-    """A device as it computes now, all times `error`."""
-    slower = shown.slow.get(device.name, 1.0) * error
-    factors = [slower * each for each in shown.factors]
-    return device if factors == [1.0] else replace(device, slowdown=tuple((1 / len(factors), each) for each in factors))
+def _slowed(device: DeviceModel, slower: float, factors: Sequence[float]) -> DeviceModel:
+    """A device as it computes now: so many times slower, and each share by one of the factors."""
+    found = tuple((1 / len(factors), slower * each) for each in factors)
+    return device if found == device.slowdown else replace(device, slowdown=found)
 
 
 def _check_given(plan: Plan, options: Options, prepared: Prepared, segments: Sequence[Segment], living: int) -> None:

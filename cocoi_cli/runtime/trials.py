@@ -76,10 +76,19 @@ class Trials:
         self._retry, self._until_retry = RETRY, RETRY
         self._is_followed = True  # the latest inference was of the plan that is followed, not of one that is tried
 
-    def anew(self, plan: Plan) -> Trials:
-        """Begin anew with a plan for other agents: what this machine takes alone still holds."""
+    def anew(self, plan: Plan, *, same_agents: bool = False) -> Trials:
+        """Begin anew with a plan for agents that compute otherwise: what this machine takes alone still holds.
+
+        Args:
+            plan: The planner's.
+            same_agents: Whether they are those that the plan before was made for, none of them slow: then that may
+                still be the better one, and is tried beside the new one.
+        """
         alone = [each for each in self._candidates if each.plan.is_local and each.is_tried]
-        return Trials(plan, () if plan.is_local else alone)
+        found = Trials(plan, () if plan.is_local else alone)
+        if same_agents:
+            found.add(self.planned)
+        return found
 
     @property
     def planned(self) -> Plan:

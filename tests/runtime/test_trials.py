@@ -57,6 +57,27 @@ def test_what_this_machine_takes_alone_is_remembered_when_a_plan_is_made_for_oth
     assert before.anew(NOWHERE).plans == (NOWHERE,)
 
 
+@pytest.mark.parametrize("quick", [4, 5])
+def test_for_the_same_agents_the_plan_before_is_tried_beside_the_new_one(quick) -> None:
+    before = Trials(FIRST)
+    follow(before, {4: 0.1}, 10)
+    took = {4: 0.3, 5: 0.3, quick: 0.2}
+    followed = follow(before.anew(SECOND, same_agents=True), took, 40)
+    assert followed[:FIRST_TURN] == [5] * FIRST_TURN
+    assert {*followed[FIRST_TURN : FIRST_TURN + TURNS]} == {4, 5}
+    assert {*followed[FIRST_TURN + TURNS :]} == {quick}
+    assert before.anew(a_plan(4, "other words"), same_agents=True).plans == (a_plan(4, "other words"),)
+
+
+def test_a_plan_that_the_planner_would_leave_is_not_left_unless_it_is_slower() -> None:
+    """It foresees that agents that vary win too little, and they win a half."""
+    before = Trials(FIRST)
+    follow(before, {4: 0.4}, 10)
+    followed = follow(before.anew(NOWHERE, same_agents=True), {0: 1.0, 4: 0.5}, 40)
+    assert followed[:FIRST_TURN] == [0] * FIRST_TURN
+    assert {*followed[FIRST_TURN + TURNS :]} == {4}
+
+
 def test_alone_is_tried_before_another_plan_and_followed_meanwhile_if_it_is_quicker() -> None:
     trials = Trials(FIRST)
     follow(trials, {4: 0.9}, FIRST_TURN)
