@@ -34,7 +34,7 @@ def plan_table(decided: Decided) -> Table:
 
 
 def outcome(decided: Decided) -> str:
-    """What the plan comes to, in two or three lines of 80 columns."""
+    """What the plan comes to, in two to four lines of 80 columns."""
     plan, found = decided.plan, decided.plan.prediction
     if found is None:
         return ""
@@ -46,10 +46,12 @@ def outcome(decided: Decided) -> str:
     sent = sum(_moved(step.option) for step in decided.steps)
     bound = sum(_bound(step.option) for step in decided.steps)
     gain = found.local_s / found.latency_s
-    beside = f", dense layers here take {seconds(decided.rest_s)}" if decided.rest_s > SHOWN * found.latency_s else ""
+    shown = decided.rest_s > SHOWN * found.latency_s
+    rest = (f"dense layers stay here and take {seconds(decided.rest_s)} of it",) if shown else ()
     return _fitting(
         f"predicted {seconds(found.latency_s)}{of} on {whom}, {gain:.1f} x quicker than here alone",
-        f"{size(sent)} moved; no schedule of these stages is below {seconds(bound)}{beside}",
+        f"{size(sent)} moved; no schedule of these stages is below {seconds(bound)}",
+        *rest,
     )
 
 

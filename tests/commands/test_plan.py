@@ -13,6 +13,7 @@ from cocoi_cli.codes.errors import UnknownSchemeError
 from cocoi_cli.commands.modelled import NoProfileError, NothingMeasuredError, OtherFleetProfileError, Source
 from cocoi_cli.commands.plan_work import Wish, run
 from cocoi_cli.commands.reading import open_model
+from cocoi_cli.commands.simulate_fleet import PASS_BYTES_PER_S
 from cocoi_cli.errors import CocoiError
 from cocoi_cli.fleet.inventory import NoFleetError
 from cocoi_cli.model.layers import find_layers
@@ -25,6 +26,7 @@ from cocoi_cli.planning.profile import Compute, Convolution, DeviceProfile, Link
 from cocoi_cli.planning.profile_file import BadProfileError, to_json
 from cocoi_cli.planning.request import BadObjectiveError
 from cocoi_cli.runtime.options import BadOptionError
+from tests.model.graphs import make, node, save, weights
 
 ASSUMED = Source(devices=6, gflops=2, host_gflops=2)
 FLEET = 'id = "f1"\n' + "".join(
@@ -95,6 +97,23 @@ def test_no_reason_is_cut_off(capsys) -> None:
     for reason in said:
         shown = reason.replace("agents would take", "agents:").replace(" decides", "")
         assert [word for word in shown.split() if word not in words] == []
+
+
+def test_dense_layers_are_counted_and_told(home: Path, capsys) -> None:
+    """A convolution worth distributing, and 20 MB of dense weights behind it."""
+    nodes = [
+        node("Conv", ["x", "kernels"], ["a"], pads=[1, 1, 1, 1]),
+        node("GlobalAveragePool", ["a"], ["pooled"]),
+        node("Flatten", ["pooled"], ["flat"]),
+        node("Gemm", ["flat", "dense"], ["y"]),
+    ]
+    constants = {"kernels": weights(256, 64, 3, 3), "dense": weights(256, 20_000)}
+    save(home, make(nodes, {"x": (1, 64, 64, 64)}, ["y"], constants))
+    dense_ms = 4 * 256 * 20_000 / PASS_BYTES_PER_S * 1000
+    assert run(ASSUMED, wish(model="model.onnx")) == 0
+    assert f"dense layers stay here and take {dense_ms:.2f} ms of it" in capsys.readouterr().out
+    assert run(ASSUMED, wish()) == 0
+    assert "dense" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["plan.toml", "plan.json"])
