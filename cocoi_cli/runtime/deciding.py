@@ -168,12 +168,11 @@ class Decider:
         elif kept is not None and kept.is_to_pardon():
             patience, pardon = PROBATION, min(2 * kept.pardon, MOST_PARDON)
             kept, shown = None, _NOTHING
-        request = Request(
-            transport=options.transport, host=options.host, alone_s=alone_s, bytes_beside=bytes_beside(prepared)
-        )
 
         def plan_for(error: float, factors: Sequence[float]) -> Plan:
             assert self._model is not None  # noqa: S101 - asked above
+            beside = bytes_beside(prepared)
+            request = Request(transport=options.transport, host=options.host, alone_s=alone_s, bytes_beside=beside)
             devices = tuple(_slowed(each, shown.slow.get(each.name, 1.0) * error, factors) for each in known)
             return make_plan(prepared.layers, segments(), replace(self._model, devices=devices), request)
 

@@ -81,7 +81,7 @@ class Trials:
 
         Args:
             plan: The planner's.
-            same_agents: Whether they are those that the plan before was made for, none of them slow: then that may
+            same_agents: Whether they are those that the plan before was made for, no other ones slow than then: it may
                 still be the better one, and is tried beside the new one.
         """
         alone = [each for each in self._candidates if each.plan.is_local and each.is_tried]
