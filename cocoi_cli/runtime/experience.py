@@ -36,7 +36,7 @@ APART: Final = 1.5  # times as slow, or as quick, as an agent was when a plan wa
 NEWEST_LONG: Final = 12
 FEWEST_LONG: Final = 36  # of all agents, before they tell of it
 PARTS: Final = 5  # of a spread, equally likely
-WIDE: Final = 1.8  # of the slowest part, in units of the quickest: 1.3 to 1.5 on a busy fleet that is well
+WIDE: Final = 1.9  # of the slowest part, in units of the quickest: 1.3 to 1.5 on a busy fleet that is well
 CALM: Final = 1.5  # below it a plan that was made for a wide spread is one too many
 
 
