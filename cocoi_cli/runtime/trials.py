@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 COLD: Final = 1  # first inference of a plan, which does not count: caches and sessions are cold
 TRIED: Final = 4  # inferences after it, until their median is believed
-GIVEN_UP: Final = 2  # inferences after it that suffice where each was hopeless: the slowest percent is not for trying
+CLEAR: Final = 2  # after it suffice where each was hopeless (the slowest percent is not for trying), or each far better
 LATEST: Final = 9  # inferences that the median is of
 FAR_OFF: Final = 1.5  # times what was foreseen, the shortest: then the planner is asked again, the error corrected
 GAINS_LITTLE: Final = 0.75  # of this machine alone: then that is tried too
 CLEARLY: Final = 0.95  # of what the plan that is followed takes: then another is followed instead
-HOPELESS: Final = 1.25  # of the quickest: such a plan is not tried again
+HOPELESS: Final = 1.25  # of the quickest: such a plan is not tried again; the other way round it is far better
 RETRY: Final = 64  # inferences until the next best is tried again; each time twice as many
 MOST_RETRY: Final = 1024
 ALONE: Final = "this machine alone, tried beside the planner's plan"
@@ -56,7 +56,7 @@ class _Candidate:
         else:
             self.seconds.append(seconds)
 
-    def give_up(self) -> None:
+    def believe(self) -> None:
         """Believe what little came."""
         self.enough = len(self.seconds)
 
@@ -140,18 +140,19 @@ class Trials:
         for each in self._candidates:
             if each.plan is plan:
                 each.took(seconds)
-                if each is not self._followed and self._is_hopeless(each):
-                    each.give_up()
+                if each is not self._followed and self._is_clear(each):
+                    each.believe()
 
-    def _is_hopeless(self, tried: _Candidate) -> bool:
-        """Whether even the shortest of the first inferences of a plan leaves it without a chance.
+    def _is_clear(self, tried: _Candidate) -> bool:
+        """Whether even the shortest of the first inferences of a plan is hopeless, or even the longest far better.
 
-        It is compared with those that took turns with them: both met the same moment.
+        They are compared with those that took turns with them: both met the same moment.
         """
-        best, seconds = self._followed, tried.seconds
-        if not (GIVEN_UP <= len(seconds) < TRIED and best.is_tried):
+        followed, seconds = self._followed, tried.seconds
+        if not (CLEAR <= len(seconds) < TRIED and followed.is_tried):
             return False
-        return min(seconds) > HOPELESS * max(list(best.seconds)[-GIVEN_UP:])
+        latest = list(followed.seconds)[-CLEAR:]
+        return min(seconds) > HOPELESS * max(latest) or HOPELESS * max(seconds) < min(latest)
 
     def _count(self) -> None:
         """Now and then the next best is tried again."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cocoi_cli.planning.plan import LOCAL, ConvPlan, Plan, Prediction
-from cocoi_cli.runtime.trials import COLD, GIVEN_UP, LATEST, RETRY, TRIED, Trials
+from cocoi_cli.runtime.trials import CLEAR, COLD, LATEST, RETRY, TRIED, Trials
 
 FORESEEN_S, ALONE_S = 0.1, 1.0
 
@@ -82,7 +82,7 @@ def test_alone_is_tried_before_another_plan_and_followed_meanwhile_if_it_is_quic
     trials = Trials(FIRST)
     follow(trials, {4: 0.9}, FIRST_TURN)
     trials.add(SECOND)
-    followed = follow(trials, {4: 0.9, 5: 0.85, 0: 0.7}, 40)
+    followed = follow(trials, {4: 0.9, 5: 0.85, 0: 0.75}, 40)
     assert followed[: TURNS - 1] == ([0, 4] * FIRST_TURN)[:-1]
     assert set(followed[TURNS : 2 * TURNS]) == {0, 5}
     assert set(followed[2 * TURNS :]) == {0}
@@ -184,11 +184,32 @@ def test_what_lost_by_far_is_not_tried_again() -> None:
     assert 5 not in follow(both_tried(seconds), seconds, 20 * RETRY)
 
 
-@pytest.mark.parametrize(("alone", "tries"), [(1.2, 4 * FIRST_TURN), (1.3, COLD + GIVEN_UP)])
+@pytest.mark.parametrize(("alone", "tries"), [(1.2, 4 * FIRST_TURN), (1.3, COLD + CLEAR)])
 def test_what_is_hopeless_from_its_first_inferences_is_given_up(alone, tries) -> None:
     """The slowest percent of 500 inferences is 5: they are not for trying."""
     followed = follow(Trials(FIRST), {4: 1.0, 0: alone}, 500)
     assert followed.count(0) == tries
+
+
+@pytest.mark.parametrize(("alone", "tries"), [(0.7, CLEAR), (0.85, TRIED)])
+def test_what_is_far_better_from_its_first_inferences_is_followed(alone, tries) -> None:
+    """Of its first inferences none that counts took as long as any of those it took turns with."""
+    trials = Trials(FIRST)
+    follow(trials, {4: 1.0}, FIRST_TURN)
+    followed = follow(trials, {4: 1.0, 0: alone}, 40)
+    before = 2 * (COLD + tries) - 1
+    assert followed[:before] == ([0, 4] * before)[:before]
+    assert {*followed[before:]} == {0}
+
+
+def test_two_quick_inferences_are_no_proof_where_the_others_were_quick_too() -> None:
+    trials = Trials(FIRST)
+    follow(trials, {4: 1.0}, FIRST_TURN)
+    follow(trials, {4: 1.0, 0: 0.7}, 2)  # cold
+    for moment in (0.7, 1.0):  # a quick moment meets both
+        follow(trials, {4: moment, 0: 0.7 * moment}, 2)
+    assert follow(trials, {4: 1.0, 0: 0.7}, 1) == [0]
+    assert follow(trials, {4: 1.0, 0: 0.7}, 1) == [4]
 
 
 def test_one_quick_inference_keeps_a_plan_in_the_trial() -> None:
