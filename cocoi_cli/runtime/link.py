@@ -191,7 +191,7 @@ class AgentLink:
         self._heard_at = 0.0
         self._beat: asyncio.Task[None] | None = None
         self._is_open = False
-        self._last_words = ""  # of the agent, before it closed the connection
+        self._last_words = ""  # of the agent, before it closed the connection; then why there is none
 
     def __repr__(self) -> str:
         """Name, address and what it still waits for."""
@@ -388,7 +388,7 @@ class AgentLink:
         """Send a request and wait for its answer, or for a fault about it."""
         connection = self._connection
         if connection is None or not self._is_open:
-            raise LinkError(self.id, self._where, "the connection is closed")
+            raise LinkError(self.id, self._where, self._last_words or "the connection is closed")
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._waiting[answer, about] = future
         try:
@@ -528,6 +528,7 @@ class AgentLink:
         if not self._is_open:
             return
         self._is_open = False
+        self._last_words = cause  # for whoever asks it later
         self._fail_waiting(LinkError(self.id, self._where, cause, kind=kind))
         if self._connection is not None:
             self._connection.close()

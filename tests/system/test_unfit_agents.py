@@ -22,6 +22,7 @@ from cocoi_agent.store import DiskStore, MemoryStore, Store
 from cocoi_agent.transport import Connection, agent_context, host_context, serve
 from cocoi_agent.wire.messages import (
     Answer,
+    AskVitals,
     Bye,
     Have,
     Hello,
@@ -127,6 +128,8 @@ class Liar:
                 self.asked.append(message)
                 for answer, arrays in self.answer(message, tensors):
                     connection.send(answer, arrays)
+            case AskVitals():
+                reply = Bye("the device goes down")
             case Bye():
                 connection.close()
         if reply is not None:
@@ -298,6 +301,27 @@ def test_an_agent_whose_store_is_too_small_is_done_without_and_named(model, tmp_
     warning = store_is_full(model, DiskStore(tmp_path / "store", 1000))
     assert warning.startswith("agent-0 was lost: a blob of ")
     assert warning.endswith(" bytes does not fit into a store of 1000 bytes (`store-full`)")
+
+
+def test_why_an_agent_left_is_still_said_to_whoever_asks_it_later() -> None:
+    class Owner(Nobody):
+        def lost(self, link: object, cause: str) -> None:
+            causes.append(cause)
+
+    causes: list[str] = []
+
+    async def main() -> None:
+        async with Liar(lambda _, __: []).listen() as port:
+            link = AgentLink("pi-3", Owner())
+            await link.open(f"127.0.0.1:{port}", tcp("127.0.0.1", port, None))
+            for _ in range(2):
+                with pytest.raises(LinkError) as raised:
+                    await link.vitals()
+                causes.append(raised.value.cause)
+            await link.aclose()
+
+    asyncio.run(main())
+    assert causes == ["the agent said good-bye: the device goes down"] * 3
 
 
 # --- peers that are no agents, or not ours ---------------------------------------------------
