@@ -22,7 +22,7 @@ from cocoi_cli.model.inputs import NoSuchFileError, UnreadableFileError, reason
 from cocoi_cli.model.layers import find_layers
 from cocoi_cli.model.segments import find_segments
 from cocoi_cli.model.shapes import resolve_input_shapes
-from cocoi_cli.model.weights import bytes_beside
+from cocoi_cli.model.weights import FLOAT, bytes_beside
 from cocoi_cli.planning.defaults import default_plan, gain_limit
 from cocoi_cli.planning.errors import TooFewAgentsError
 from cocoi_cli.planning.fleet_model import FleetModel
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
 SCHEMES: Final = ("uncoded", "coded", AUTO)
 _LONGEST_RTT_MS: Final = 60_000.0
-_FLOAT: Final = 4  # bytes of a number of a picture or an answer
 
 
 def run(request: SimulateRequest) -> int:
@@ -241,7 +240,7 @@ class _Work:
 
     def _baselines(self) -> list[Row]:
         request, whole = self._request, whole_model(self._prepared)
-        picture = sum(_FLOAT * math.prod(shape) for shape in self._prepared.input_shapes.values())
+        picture = sum(FLOAT * math.prod(shape) for shape in self._prepared.input_shapes.values())
         alone = single_device(
             whole, self._known.model, self._straggling, picture_bytes=picture, seed=request.seed,
             inferences=request.inferences,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cocoi_cli.model.graph import Graph
     from cocoi_cli.model.layers import Prepared
 
-FLOAT: Final = 4
+FLOAT: Final = 4  # bytes of a number in memory
 _SMALL: Final = 4096  # elements of a constant below which reading it costs nothing worth counting
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cocoi_cli.model.weights import FLOAT
 from cocoi_cli.planning.estimates import compute_phase
 from cocoi_cli.planning.fleet_model import Phase
-from cocoi_cli.planning.loads import FLOAT, whole
+from cocoi_cli.planning.loads import whole
 from cocoi_cli.planning.surrogate import Geometry, Phases, best_by_surrogate, best_exact
 
 if TYPE_CHECKING:

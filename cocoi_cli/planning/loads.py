@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from cocoi_cli.model.geometry import kernel_extent
 from cocoi_cli.model.network import Behind
+from cocoi_cli.model.weights import FLOAT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 WIDTHS: Final = {"f16": 2, "f32": 4}
 """Bytes of a number on the wire."""
 
-FLOAT: Final = 4  # bytes of a number in memory
 FIRST_AXIS: Final = 2  # after batch and channels
 
 # Passes of the host over memory, in units of one read and write (docs/methods.md, what the host does beside).

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from cocoi_cli.model.weights import FLOAT
 from cocoi_cli.planning.estimates import Estimator, compute_phase
-from cocoi_cli.planning.loads import FLOAT, weight_bytes, whole
+from cocoi_cli.planning.loads import weight_bytes, whole
 from cocoi_cli.planning.options import USABLE, Option, Table
 from cocoi_cli.planning.plan import AUTO, FUSED, LOCAL, ConvPlan, Plan, Prediction, SegmentPlan
 from cocoi_cli.planning.reasons import kept_reason, milliseconds, option_words, stage_reason

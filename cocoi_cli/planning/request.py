@@ -37,8 +37,8 @@ class Request:
         gain: Part of the host's own time that must be won; 0 to distribute whatever seems a little quicker.
         alone_s: Measured time of the unmodified model on the host, which corrects the host's model; None where
             it was not measured.
-        bytes_beside: Weights that the model reads beside its convolutions: what its dense layers take, wherever they
-            are computed, where `alone_s` does not say it.
+        bytes_beside: Bytes of the weights that the model reads beside its convolutions: they say what its dense layers
+            take where `alone_s` does not.
 
     Raises:
         BadObjectiveError: If `objective` is neither.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cocoi_cli.planning.loads import FLOAT
+from cocoi_cli.model.weights import FLOAT
 from cocoi_cli.simulation.costs import local_seconds, summed
 from cocoi_cli.simulation.devices import Luck
 from cocoi_cli.simulation.shelf import Casualties

@@ -15,10 +15,10 @@ from cocoi_cli.codes.families.fcdcc import FilterCode
 from cocoi_cli.codes.families.hedged import SCHEME as HEDGED
 from cocoi_cli.codes.registry import make_code, traits
 from cocoi_cli.model.geometry import split_rows
+from cocoi_cli.model.weights import FLOAT
 from cocoi_cli.planning.defaults import gain_limit
 from cocoi_cli.planning.loads import (
     FINISH_PASSES,
-    FLOAT,
     JOIN_PASSES,
     MISSING_PASSES,
     PARITY_PASSES,

@@ -16,8 +16,8 @@ from cocoi_cli.model.graph import node_inputs
 from cocoi_cli.model.network import Behind
 from cocoi_cli.model.segments import segment_between
 from cocoi_cli.model.shapes import known_shape
-from cocoi_cli.model.weights import read_bytes
-from cocoi_cli.planning.loads import FLOAT, after_pass, whole
+from cocoi_cli.model.weights import FLOAT, read_bytes
+from cocoi_cli.planning.loads import after_pass, whole
 from cocoi_cli.simulation.shapes import LocalShape, SharedShape, StageShape, conv_shape, segment_shape
 
 if TYPE_CHECKING:
