@@ -79,6 +79,9 @@ class Kernels(Protocol):
     def open_stage(self, stage: LocalStage) -> None:
         """Open the session of a local stage before time counts."""
 
+    def forget_stage(self, stage: LocalStage) -> None:
+        """Let go of the session of a local stage that no plan has any more, if it is open."""
+
     def forget_stages(self) -> None:
         """Let go of what belongs to one model: another is coming, and weights may be large."""
 
@@ -155,6 +158,10 @@ class HostKernels:
     def open_stage(self, stage: LocalStage) -> None:
         """Open the session of a local stage before time counts."""
         self._stage_session(stage)
+
+    def forget_stage(self, stage: LocalStage) -> None:
+        """Let go of the session of a local stage, if it is open."""
+        self._local.pop(stage.model, None)
 
     def forget_stages(self) -> None:
         """Let go of the sessions of local stages and programs."""

@@ -81,6 +81,7 @@ class Child:
             "stage": self._keep_stage,
             "graph": self._keep_graph,
             "open": self._open,
+            "forget-stage": self._forget_stage,
             "forget": self._forget,
             "run-stage": self._run_stage,
             "run-program": self._run_program,
@@ -114,6 +115,10 @@ class Child:
 
     def _open(self, frame: Frame) -> None:
         self._kernels.open_stage(self._stages[frame.fields["key"]])
+
+    def _forget_stage(self, frame: Frame) -> None:
+        for key in frame.fields["keys"]:
+            self._kernels.forget_stage(self._stages.pop(key))
 
     def _forget(self, _: Frame) -> None:
         self._stages.clear()

@@ -143,6 +143,16 @@ class KernelProcess:
         with self._lock:
             self._ask({"word": "open", "key": self._stage_key(stage)})
 
+    def forget_stage(self, stage: LocalStage) -> None:
+        """Let go of the session of a local stage, if it is open."""
+        if not stage.layers:
+            self._here.forget_stage(stage)
+            return
+        with self._lock:
+            known = [each for each in self._keys if isinstance(each, tuple) and each[1] == stage.model]
+            if known:
+                self._ask({"word": "forget-stage", "keys": [self._keys.pop(each) for each in known]})
+
     def forget_stages(self) -> None:
         """Let go of what belongs to one model."""
         self._here.forget_stages()

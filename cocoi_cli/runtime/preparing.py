@@ -88,12 +88,20 @@ class Preparations:
             fused = [self._fuse(self._prepared, segment) for segment in plan.segments]
             network = self._shared(cut(self._prepared, plan.distributed, fused))
             found = Cut(network, loading_of(network, plan))
-            while len(self._cuts) >= MOST_CUTS:
-                self._cuts.pop(next(iter(self._cuts)))
         self._cuts[plan] = found  # the latest last
+        while len(self._cuts) > MOST_CUTS:
+            self._drop(next(iter(self._cuts)))
         for stage in _local(found.network):
             self._kernels.open_stage(stage)
         return found
+
+    def _drop(self, plan: Plan) -> None:
+        """Let go of a cut, and of the sessions of local stages that no other has."""
+        gone = self._cuts.pop(plan)
+        kept = {stage.model for cut in self._cuts.values() for stage in _local(cut.network)}
+        for stage in _local(gone.network):
+            if stage.model not in kept:
+                self._kernels.forget_stage(stage)
 
     def _shared(self, network: Network) -> Network:
         """The same network; local stages that another plan has too are one object.

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -259,6 +260,29 @@ def test_a_forgotten_model_can_be_run_again(kernels, model) -> None:
                 kernels.open_stage(stage)
         assert kernels.run_program(graph, {"x": x}, ["y32"], {"w": WEIGHT})[0].shape == (1, 5, 1, 3)
         kernels.forget_stages()
+
+
+def test_a_forgotten_stage_can_be_run_again_and_the_others_go_on(kernels, model) -> None:
+    prepared = find_layers(model, {"image": (1, 3, 40, 40)})
+    everything = cut(prepared, [layer.name for layer in prepared.layers])
+    local = [stage for stage in (*stages(model), *everything.stages) if isinstance(stage, LocalStage)]
+    assert {bool(stage.layers) for stage in local} == {True, False}  # which are computed elsewhere, and here
+    for stage in local:
+        kernels.open_stage(stage)
+    for stage in local:
+        kernels.forget_stage(stage)
+        kernels.forget_stage(stage)  # nothing is left to forget
+        kernels.open_stage(stage)
+
+
+def test_the_session_of_a_forgotten_stage_is_closed(model) -> None:
+    local = [stage for stage in stages(model) if isinstance(stage, LocalStage)]
+    kernels = HostKernels(threads=1)
+    for stage in local:
+        kernels.open_stage(stage)
+    sessions = [weakref.ref(session) for session in kernels._local.values()]
+    kernels.forget_stage(local[0])
+    assert [session() is None for session in sessions] == [True, *[False] * (len(local) - 1)]
 
 
 def endless() -> bytes:

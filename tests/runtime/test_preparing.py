@@ -8,6 +8,7 @@ import pytest
 
 from cocoi_cli.model.network import FusedStage, LocalStage
 from cocoi_cli.planning.defaults import default_plan
+from cocoi_cli.planning.plan import Plan
 from cocoi_cli.runtime import preparing
 from cocoi_cli.runtime.host import HostKernels
 from cocoi_cli.runtime.preparing import MOST_CUTS, Preparations, UnknownSegmentError
@@ -22,11 +23,17 @@ class Opened(HostKernels):
     def __init__(self) -> None:
         super().__init__(threads=1)
         self.stages: list[str] = []
+        self.open: set[bytes] = set()
         self.forgotten = 0
 
     def open_stage(self, stage: LocalStage) -> None:
         self.stages.append(stage.name)
+        self.open.add(stage.model)
         super().open_stage(stage)
+
+    def forget_stage(self, stage: LocalStage) -> None:
+        self.open.remove(stage.model)  # an error if it was not open
+        super().forget_stage(stage)
 
     def forget_stages(self) -> None:
         self.forgotten += 1
@@ -127,3 +134,21 @@ def test_only_the_latest_cuts_are_kept(made, vgg) -> None:
     assert made.cut(plans[0]) is first
     assert made.cut(plans[1]) is not cuts[0]
     assert made.cut(plans[4]) is cuts[3]
+
+
+def test_local_stages_are_open_as_long_as_a_cut_has_them(made, kernels, vgg) -> None:
+    """Weights of local stages are not kept for every plan that there ever was."""
+    prepared = made.prepare(vgg, SHAPES)
+
+    def plan(here: int, k: int, strips: int) -> Plan:
+        """All but one layer coded."""
+        found = default_plan(prepared.layers, agents=12, scheme="coded", n=12, k=k, transport="f32", strips=strips)
+        return replace(found, layers=tuple(row for row in found.layers if row.layer != prepared.layers[here].name))
+
+    one = made.cut(plan(1, 2, 1))
+    for k, strips in [(k, strips) for k in range(2, 11) for strips in (1, 2)][:MOST_CUTS]:
+        other = made.cut(plan(2, k, strips))
+    of_one, of_other = ({s.model for s in each.network.stages if isinstance(s, LocalStage)} for each in (one, other))
+    assert of_one - of_other  # the layer that stays here
+    assert of_one & of_other  # what no agent can compute
+    assert kernels.open == of_other
