@@ -37,7 +37,6 @@ MOST_PARDON: Final = 1024
 PROBATION: Final = 8
 
 _NOTHING: Final = Shown()
-_ALIKE: Final = _NOTHING.factors
 
 
 class NoProfileError(ConfigurationError):
@@ -57,6 +56,7 @@ class _Kept:
         trials: Chooses between them.
         names: The devices that they are for.
         shown: What was known of them.
+        believed: What of that the planner's plan was made by.
         patience: Inferences for which they are kept whatever their agents do.
         pardon: Inferences after which those that were slow are trusted again.
         uses: Inferences that followed one of them.
@@ -65,6 +65,7 @@ class _Kept:
     trials: Trials
     names: frozenset[str]
     shown: Shown
+    believed: Shown
     patience: int
     pardon: int
     uses: int = 0
@@ -169,21 +170,25 @@ class Decider:
             patience, pardon = PROBATION, min(2 * kept.pardon, MOST_PARDON)
             kept, shown = None, _NOTHING
 
-        def plan_for(error: float, factors: Sequence[float]) -> Plan:
+        def plan_for(believed: Shown, error: float = 1.0) -> Plan:
             assert self._model is not None  # noqa: S101 - asked above
             beside = bytes_beside(prepared)
             request = Request(transport=options.transport, host=options.host, alone_s=alone_s, bytes_beside=beside)
-            devices = tuple(_slowed(each, shown.slow.get(each.name, 1.0) * error, factors) for each in known)
+            slow = believed.slow
+            devices = tuple(_slowed(each, slow.get(each.name, 1.0) * error, believed.factors) for each in known)
             return make_plan(prepared.layers, segments(), replace(self._model, devices=devices), request)
 
         if kept is None or not _enough(kept.trials, kept.names, names):
-            plan = plan_for(1.0, shown.factors)
+            believed = shown
+            plan = plan_for(believed)
             if plan.is_local and shown.varies:  # foreseen too late by up to a third: inferences decide that (`Trials`)
-                plan = plan_for(1.0, _ALIKE)
+                believed = replace(shown, spread=())
+                plan = plan_for(believed)
             trials = Trials(plan) if before is None else before.anew(plan, names, shown)
-            kept = self._kept[key] = _Kept(trials, names, shown, patience, pardon)
+            kept = self._kept[key] = _Kept(trials, names, shown, believed, patience, pardon)
         elif (error := kept.trials.take_error()) is not None:
-            kept.trials.add(plan_for(error, shown.factors))
+            # What was seen since may be what the error is made of: it is not to count twice.
+            kept.trials.add(plan_for(kept.believed, error))
         kept.uses += 1
         return kept.trials.choose(alone_s)
 

@@ -208,6 +208,24 @@ def test_a_plan_that_took_far_longer_than_foreseen_is_made_anew_with_slower_devi
     assert plan.is_local
 
 
+def test_what_inferences_took_longer_by_is_not_counted_twice(prepared, segments, slowdowns) -> None:
+    """Agents vary since the plan was made; what it took is what they took with that."""
+    decider = Decider(SLOW_HOST)
+
+    def follow(spread: tuple[float, ...], longer: float) -> None:
+        plan = decider.decide(prepared, lambda: segments, Options(scheme=AUTO), NAMES, shown=Shown({}, spread))
+        decider.took(plan, longer * plan.prediction.latency_s)
+
+    # Each change makes the next plan wait longer; the last one comes when it is still too soon for another plan.
+    for spread, times in ((CALM, 2), (WIDE, 4), (CALM, 5), (WIDE, 1)):
+        for _ in range(times):
+            follow(spread, 2.0)
+    calm, wide = ((1.0, 1.0),), tuple((0.2, factor) for factor in WIDE)
+    assert slowdowns[:3] == [{calm}, {wide}, {calm}]
+    (((share, factor),),) = slowdowns[3]
+    assert (share, factor) == (1.0, pytest.approx(2.0))
+
+
 def test_a_plan_that_is_slower_than_this_machine_alone_is_left(prepared, segments) -> None:
     decider = Decider(SLOW_HOST)
     alone_s = 1e6
