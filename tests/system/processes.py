@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from cocoi_cli.runtime.report import InferenceReport
-
 PS = shutil.which("ps") or "/bin/ps"
 PATIENCE_S = 30.0  # what is bounded takes well below a second; the rest is for a loaded machine
 LINES = {"fleet": "fleet: ", "plan": "plan: ", "stage": "stage "}
@@ -29,14 +27,14 @@ def until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.01)
 
 
-def unexpected(report: InferenceReport, frozen: str | None = None) -> list[str]:
+def unexpected(warnings: Iterable[str], frozen: str | None = None) -> list[str]:
     """Warnings of an inference without those that say only that this machine stood still for a moment.
 
     The heartbeat may notice the agent that a test has `frozen`: that depends on how long the rest takes.
     """
     late = " is not waited for: it has not taken the weights in time"
     missed = f"{frozen} was lost: "
-    return [text for text in report.warnings if not text.endswith(late) and not text.startswith(missed)]
+    return [text for text in warnings if not text.endswith(late) and not text.startswith(missed)]
 
 
 def alive(pid: int) -> bool:
