@@ -23,7 +23,7 @@ from cocoi_cli.fleet.profiler import Profiled, Settings, profile
 from cocoi_cli.planning.profile import DeviceProfile, Profile
 from cocoi_cli.planning.profile_file import BadProfileError, from_json, to_json
 from cocoi_cli.runtime.addresses import Absentee, AgentAddress
-from cocoi_cli.runtime.link import LinkError
+from cocoi_cli.runtime.link_errors import LinkError
 from cocoi_cli.runtime.options import BadOptionError
 from cocoi_cli.views.agent_speeds import agent_document, agent_outcome, agents_table
 from cocoi_cli.views.device_progress import device_progress

@@ -25,7 +25,8 @@ from cocoi_cli.fleet.port_profile import finished_s, measure_port, received_s
 from cocoi_cli.fleet.workloads import GRID, LADEN, STEADY, flops, in_a_share
 from cocoi_cli.planning.profile import REST_S, Compute, Convolution, DeviceProfile, Link, Port, Round, Samples
 from cocoi_cli.runtime.connecting import open_living
-from cocoi_cli.runtime.link import AgentLink, LinkError
+from cocoi_cli.runtime.link import AgentLink
+from cocoi_cli.runtime.link_errors import LinkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence

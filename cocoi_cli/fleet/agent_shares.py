@@ -17,7 +17,8 @@ from cocoi_agent.wire.tensors import bytes_of
 from cocoi_cli.fleet.workloads import HEIGHT, dry_convolution
 from cocoi_cli.model.network import ConvSpec
 from cocoi_cli.model.slices import slice_program
-from cocoi_cli.runtime.link import LinkError, Program
+from cocoi_cli.runtime.link import Program
+from cocoi_cli.runtime.link_errors import LinkError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -21,7 +21,8 @@ from cocoi_agent.wire.tensors import bytes_of
 from cocoi_cli.model.network import ConvSpec
 from cocoi_cli.model.slices import slice_program
 from cocoi_cli.runtime.connecting import where as place
-from cocoi_cli.runtime.link import AgentLink, LinkError, Program, tcp
+from cocoi_cli.runtime.link import AgentLink, Program, tcp
+from cocoi_cli.runtime.link_errors import LinkError
 
 if TYPE_CHECKING:
     import ssl

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from cocoi_cli.fleet import health, keys
 from cocoi_cli.fleet.errors import DeviceError
 from cocoi_cli.runtime.addresses import AgentAddress
-from cocoi_cli.runtime.link import LinkError
+from cocoi_cli.runtime.link_errors import LinkError
 
 if TYPE_CHECKING:
     from cocoi_cli.fleet.health import Health

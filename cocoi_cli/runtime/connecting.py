@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from cocoi_agent.transport import TrustError, host_context
 from cocoi_cli.errors import ConfigurationError
 from cocoi_cli.runtime.codewords import Patience
-from cocoi_cli.runtime.link import HUNG_UP, LinkError, tcp
+from cocoi_cli.runtime.link import tcp
+from cocoi_cli.runtime.link_errors import HUNG_UP, LinkError
 
 if TYPE_CHECKING:
     import ssl

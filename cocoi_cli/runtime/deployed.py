@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from cocoi_cli.runtime.addresses import Member
-    from cocoi_cli.runtime.link import LinkError
+    from cocoi_cli.runtime.link_errors import LinkError
     from cocoi_cli.runtime.trust import Identity
 
 MOST_WARNINGS: Final = 3  # one for each absent member up to here, beyond one for each reason

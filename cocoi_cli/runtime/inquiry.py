@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 from cocoi_cli.runtime.connecting import CONNECT_S, open_living, where
-from cocoi_cli.runtime.link import AgentLink, LinkError
+from cocoi_cli.runtime.link import AgentLink
+from cocoi_cli.runtime.link_errors import LinkError
 from cocoi_cli.visible import one_line
 
 if TYPE_CHECKING:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 import ssl
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -47,9 +46,9 @@ from cocoi_agent.wire.messages import (
     Welcome,
 )
 from cocoi_agent.wire.tensors import describe
-from cocoi_cli.errors import FleetError
 from cocoi_cli.runtime.inference import Clock
-from cocoi_cli.visible import one_line
+from cocoi_cli.runtime.link_errors import HUNG_UP, AgentFaultError, LinkError, VersionError, spoken, unconnected
+from cocoi_cli.runtime.requests import ReplyT, Requests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,48 +65,6 @@ CLOCK_PROBES = 3
 SWITCH_BUFFER = 1 << 20  # bytes that a small switch queues for one port before it drops
 LINE_BYTES_PER_S = 117.5e6  # of gigabit Ethernet
 UNKNOWN_PROGRAM = "unknown-program"  # code of a refusal, docs/protocol.md
-STRANGER = "it shows another certificate than the fleet's"
-HUNG_UP = "it hung up at the greeting"
-
-
-class LinkError(FleetError):
-    """An agent cannot be reached, refused us, or broke off.
-
-    Attributes:
-        agent: Its name in the fleet.
-        cause: Why, as it stands after a colon.
-        kind: `down`; `refused` where one side does not trust the other, or the agent says no; `version`.
-    """
-
-    code: ClassVar[str] = "agent-unreachable"
-
-    def __init__(self, agent: str, where: str, cause: str, *, kind: str = "down") -> None:
-        cause = one_line(cause)  # it may be the agent's own words
-        message = f"cannot use agent `{agent}` at {where}: {cause}"
-        super().__init__(message, agent=agent, address=where, cause=cause, kind=kind)
-        self.agent = agent
-        self.cause = cause
-        self.kind = kind
-
-
-class VersionError(LinkError):
-    """The agent talks no protocol version that this host talks."""
-
-    code: ClassVar[str] = "version"
-
-    def __init__(self, agent: str, where: str, cause: str) -> None:
-        super().__init__(agent, where, cause, kind="version")
-
-
-class AgentFaultError(LinkError):
-    """The agent answered a request with an error code of its own."""
-
-    code: ClassVar[str] = "agent-fault"
-
-    def __init__(self, agent: str, where: str, fault: Fault) -> None:
-        super().__init__(agent, where, f"{fault.message or fault.code} (`{fault.code}`)", kind="refused")
-        self.details["fault"] = fault.code
-        self.fault = fault.code
 
 
 class Connector(Protocol):
@@ -181,7 +138,7 @@ class AgentLink:
         self._where = ""
         self._connection: Connection | None = None
         self._welcome: Welcome | None = None
-        self._waiting: dict[tuple[str, str], asyncio.Future[Message]] = {}
+        self._requests = Requests()
         self._loaded: set[str] = set()
         self._runs: dict[tuple[int, int], int] = {}
         self._next = 1
@@ -224,13 +181,12 @@ class AgentLink:
             self._connection = await connector(self._received, self._lost)
         except ConnectError as error:
             kind = "refused" if isinstance(error.__cause__, ssl.SSLCertVerificationError) else "down"
-            raise LinkError(self.id, self._where, _unconnected(error), kind=kind) from error
+            raise LinkError(self.id, self._where, unconnected(error), kind=kind) from error
         self._is_open = True
         software = f"cocoi {cocoi_agent.__version__}"
         hello = Hello(PROTOCOL_VERSIONS, software, (ANSWER_CREDIT,), "host", DEFAULT_MAX_TAIL, ANSWER_CREDIT_BYTES)
         try:
-            welcome = await self._ask("welcome", "", hello)
-            assert isinstance(welcome, Welcome)  # noqa: S101 - `_ask` waits for just that
+            welcome = await self._ask(Welcome, "", hello)
             self._check_version(welcome)
             self._welcome = welcome
             self._credit = welcome.credit
@@ -263,14 +219,13 @@ class AgentLink:
         hashes = sorted({program.graph for program in wanted} | {b.blob for p in wanted for b in p.bindings})
         sent = 0
         for at in range(0, len(hashes), 512):  # a header lists no more than 1,024
-            missing = await self._ask("missing", "", Have(tuple(hashes[at : at + 512])))
-            assert isinstance(missing, Missing)  # noqa: S101 - `_ask` waits for just that
+            missing = await self._ask(Missing, "", Have(tuple(hashes[at : at + 512])))
             for blob in missing.hashes:
                 await self._put(blob, np.frombuffer(blobs[blob], np.uint8))
                 sent += len(blobs[blob])
         for program in wanted:
             load = Load(program.id, program.graph, program.bindings, linear=program.linear)
-            await self._ask("loaded", program.id, load)
+            await self._ask(Loaded, program.id, load)
             self._loaded.add(program.id)
         return sent
 
@@ -293,9 +248,7 @@ class AgentLink:
         Raises:
             LinkError: It broke off or stayed silent.
         """
-        vitals = await self._ask("vitals", "", AskVitals())
-        assert isinstance(vitals, Vitals)  # noqa: S101 - `_ask` waits for just that
-        return vitals
+        return await self._ask(Vitals, "", AskVitals())
 
     def send_share(
         self,
@@ -380,29 +333,28 @@ class AgentLink:
             if not connection.is_closed:
                 connection.send_nowait_control(Bye("done"))
             await connection.aclose()
-        self._fail_waiting(LinkError(self.id, self._where, "closed"))
+        self._requests.failed(LinkError(self.id, self._where, "closed"))
 
     # --- requests ---------------------------------------------------------------
 
-    async def _ask(self, answer: str, about: str, message: Message, tensors: tuple[AnyArray, ...] = ()) -> Message:
+    async def _ask(
+        self, answer: type[ReplyT], about: str, message: Message, tensors: tuple[AnyArray, ...] = ()
+    ) -> ReplyT:
         """Send a request and wait for its answer, or for a fault about it."""
         connection = self._connection
         if connection is None or not self._is_open:
             raise LinkError(self.id, self._where, self._last_words or "the connection is closed")
-        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._waiting[answer, about] = future
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                if tensors:
-                    connection.send(message, tensors).add_done_callback(_forget)
-                else:
-                    connection.send_nowait_control(message)
-                return await future
+                with self._requests.waiting(answer, about) as future:
+                    if tensors:
+                        connection.send(message, tensors).add_done_callback(_forget)
+                    else:
+                        connection.send_nowait_control(message)
+                    return await future
         except TimeoutError:
-            cause = f"no `{answer}` within {REQUEST_TIMEOUT_S:.0f} s"
+            cause = f"no `{answer.word}` within {REQUEST_TIMEOUT_S:.0f} s"
             raise LinkError(self.id, self._where, cause) from None
-        finally:
-            self._waiting.pop((answer, about), None)
 
     def _check_version(self, welcome: Welcome) -> None:
         lowest, highest = PROTOCOL_VERSIONS
@@ -411,7 +363,7 @@ class AgentLink:
             raise VersionError(self.id, self._where, cause)
 
     async def _put(self, digest: str, data: AnyArray) -> None:
-        await self._ask("stored", digest, Put(digest, (describe("blob", data),)), (data,))
+        await self._ask(Stored, digest, Put(digest, (describe("blob", data),)), (data,))
 
     async def round_trip(self) -> float:
         """Seconds to the agent and back; the clocks are compared at the midpoint of the shortest so far.
@@ -422,9 +374,8 @@ class AgentLink:
         token = self._next
         self._next += 1
         before = time.monotonic()
-        pong = await self._ask("pong", str(token), Ping(token))
+        pong = await self._ask(Pong, str(token), Ping(token))
         after = time.monotonic()
-        assert isinstance(pong, Pong)  # noqa: S101 - `_ask` waits for just that
         if (after - before) / 2 < self.clock.uncertainty_s:
             self.clock = Clock(pong.clock_s - (before + after) / 2, (after - before) / 2)
         return after - before
@@ -447,14 +398,8 @@ class AgentLink:
             case Credit():
                 self._credit += message.bytes
                 self._release()
-            case Welcome() | Missing() | Vitals():
-                self._resolve((message.word, ""), message)
-            case Stored():
-                self._resolve((message.word, message.hash), message)
-            case Loaded():
-                self._resolve((message.word, message.program), message)
-            case Pong():
-                self._resolve((message.word, str(message.token)), message)
+            case Welcome() | Missing() | Vitals() | Stored() | Loaded() | Pong():
+                self._requests.answered(message)
             case Fault():
                 self._fault(message)
             case Ping() if self._connection is not None:
@@ -484,12 +429,10 @@ class AgentLink:
     def _fault(self, fault: Fault) -> None:
         error = (VersionError(self.id, self._where, fault.message) if fault.code == "version"
                  else AgentFaultError(self.id, self._where, fault))  # fmt: skip
-        for (_, about), future in self._waiting.items():
-            if about == fault.about and about and not future.done():
-                future.set_exception(error)
-                return
+        if self._requests.refused(fault.about, error):
+            return
         self._last_words = error.cause
-        self._fail_waiting(error)
+        self._requests.failed(error)
 
     def _lost(self, _: Connection, cause: Exception | None) -> None:
         ended = cause is None or isinstance(cause, ssl.SSLError | ConnectionError)
@@ -497,7 +440,7 @@ class AgentLink:
             # A refused TLS 1.3 client has seen its handshake succeed; the alert comes after it, or is lost.
             self._break_off(HUNG_UP, kind="refused")
         else:
-            self._break_off(self._last_words or _spoken(cause))
+            self._break_off(self._last_words or spoken(cause))
 
     # --- bookkeeping --------------------------------------------------------------------
 
@@ -514,47 +457,16 @@ class AgentLink:
             self.bytes_out += size
             self._connection.send_nowait(run, tensors)
 
-    def _resolve(self, key: tuple[str, str], message: Message) -> None:
-        future = self._waiting.get(key)
-        if future is not None and not future.done():
-            future.set_result(message)
-
-    def _fail_waiting(self, error: LinkError) -> None:
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(error)
-
     def _break_off(self, cause: str, *, kind: str = "down") -> None:
         if not self._is_open:
             return
         self._is_open = False
         self._last_words = cause  # for whoever asks it later
-        self._fail_waiting(LinkError(self.id, self._where, cause, kind=kind))
+        self._requests.failed(LinkError(self.id, self._where, cause, kind=kind))
         if self._connection is not None:
             self._connection.close()
         if self._welcome is not None:  # before that, `open` raises instead
             self._owner.lost(self, cause)
-
-
-def _spoken(cause: Exception | None) -> str:
-    """Why a connection ended, as it stands inside a sentence."""
-    if cause is None:
-        return "the connection was closed"
-    return _lower((cause.strerror if isinstance(cause, OSError) else None) or str(cause) or type(cause).__name__)
-
-
-def _unconnected(error: ConnectError) -> str:
-    """Why no connection was made; asyncio hides the system's words behind its own."""
-    cause = error.__cause__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return STRANGER
-    if error.kind in {"refused", "unreachable"} and isinstance(cause, OSError) and cause.errno is not None:
-        return _lower(os.strerror(cause.errno))
-    return _lower(error.reason)
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
 
 
 def _forget(future: asyncio.Future[None]) -> None:

@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from cocoi_cli.runtime.codewords import Patience
-from cocoi_cli.runtime.link import LinkError
+from cocoi_cli.runtime.link_errors import LinkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from cocoi_agent.wire.messages import Status
 from cocoi_agent.wire.programs import program_id
-from cocoi_cli.runtime.link import LinkError, Program
+from cocoi_cli.runtime.link import Program
+from cocoi_cli.runtime.link_errors import LinkError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,7 +15,7 @@ import pytest
 from onnx import helper
 
 from cocoi_cli.errors import ConfigurationError, DecodeError, FailedError, FleetError
-from cocoi_cli.runtime.link import AgentFaultError, VersionError
+from cocoi_cli.runtime.link_errors import AgentFaultError, VersionError
 
 
 def prepare_files(folder, picture, make):

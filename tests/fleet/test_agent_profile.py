@@ -29,7 +29,7 @@ from cocoi_cli.planning.fleet_fit import device_model
 from cocoi_cli.planning.profile import DeviceProfile, Profile
 from cocoi_cli.planning.profile_file import from_json, to_json
 from cocoi_cli.runtime.addresses import Absentee, AgentAddress
-from cocoi_cli.runtime.link import LinkError
+from cocoi_cli.runtime.link_errors import LinkError
 from cocoi_cli.views.agent_speeds import agent_document, agent_outcome
 from tests.runtime.loop_fleet import LoopFleet, loop_fleet
 

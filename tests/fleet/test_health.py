@@ -23,7 +23,7 @@ from cocoi_cli.fleet import health
 from cocoi_cli.fleet.health import WrongAgentError, WrongAnswerError, check
 from cocoi_cli.runtime.addresses import AgentAddress
 from cocoi_cli.runtime.embedded import EmbeddedFleet
-from cocoi_cli.runtime.link import LinkError
+from cocoi_cli.runtime.link_errors import LinkError
 from cocoi_cli.runtime.trust import Identity
 from tests.agent.certificates import make_certificate
 

@@ -39,7 +39,7 @@ from cocoi_cli.fleet.inventory import BadFleetFileError
 from cocoi_cli.fleet.names import BadTargetError, address_fault, parse_target
 from cocoi_cli.fleet.records import Device
 from cocoi_cli.fleet.releases import settings
-from cocoi_cli.runtime.link import AgentFaultError, LinkError
+from cocoi_cli.runtime.link_errors import AgentFaultError, LinkError
 from cocoi_cli.views.logs import line_document, line_text
 from tests.fleet.fake_install import FACTS, FakeInstall
 from tests.fleet.ssh_server import asynchronous, fake_device

@@ -23,7 +23,7 @@ from cocoi_cli.fleet.provision import Deployment
 from cocoi_cli.fleet.records import Device, Inventory
 from cocoi_cli.fleet.targets import Target
 from cocoi_cli.fleet.wheelhouse import WheelFile, Wheelhouse
-from cocoi_cli.runtime.link import LinkError
+from cocoi_cli.runtime.link_errors import LinkError
 from tests.fleet.fake_install import FACTS, FakeInstall, FakeRemote, Record
 
 PI = Device("pi", "pi@127.0.0.1", "127.0.0.1")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cocoi_cli.runtime.addresses import Absentee, AgentAddress
 from cocoi_cli.runtime.deployed import DeployedFleet, absence_warnings
-from cocoi_cli.runtime.link import LinkError
+from cocoi_cli.runtime.link_errors import LinkError
 from cocoi_cli.runtime.report import AgentReport
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from cocoi_cli.runtime import placing
 from cocoi_cli.runtime.codewords import Patience
-from cocoi_cli.runtime.link import LinkError
+from cocoi_cli.runtime.link_errors import LinkError
 from cocoi_cli.runtime.placing import Placing
 
 

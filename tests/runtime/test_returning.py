@@ -16,7 +16,7 @@ from cocoi_cli.runtime.connecting import BadKeysError
 from cocoi_cli.runtime.deployed import DeployedFleet
 from cocoi_cli.runtime.engine import Engine
 from cocoi_cli.runtime.host import HostKernels
-from cocoi_cli.runtime.link import LinkError
+from cocoi_cli.runtime.link_errors import LinkError
 from cocoi_cli.runtime.options import Options
 from cocoi_cli.runtime.report import InferenceReport
 from cocoi_cli.runtime.returning import FIRST_WAIT_S, LONGEST_WAIT_S, Returning

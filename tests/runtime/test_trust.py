@@ -10,7 +10,8 @@ import pytest
 from cryptography import x509
 
 from cocoi_agent.transport import agent_context, host_context, serve
-from cocoi_cli.runtime.link import AgentLink, LinkError, tcp
+from cocoi_cli.runtime.link import AgentLink, tcp
+from cocoi_cli.runtime.link_errors import LinkError
 from cocoi_cli.runtime.trust import make_identity
 from tests.runtime.carriers import worker
 

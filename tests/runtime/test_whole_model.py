@@ -13,7 +13,8 @@ from cocoi_agent.wire.tensors import describe
 from cocoi_cli.model.network import LoadedModel
 from cocoi_cli.runtime.engine import Engine
 from cocoi_cli.runtime.host import HostKernels
-from cocoi_cli.runtime.link import AgentLink, LinkError
+from cocoi_cli.runtime.link import AgentLink
+from cocoi_cli.runtime.link_errors import LinkError
 from cocoi_cli.runtime.options import Options
 from cocoi_cli.runtime.whole_model import CODEWORD, WholeModel
 from tests.runtime.loop_fleet import LoopFleet, loop_fleet

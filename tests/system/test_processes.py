@@ -18,7 +18,8 @@ from cocoi_cli.api import Fleet, Options
 from cocoi_cli.model.network import LoadedModel
 from cocoi_cli.runtime import connecting
 from cocoi_cli.runtime.embedded import AgentStartError
-from cocoi_cli.runtime.link import LinkError, tcp
+from cocoi_cli.runtime.link import tcp
+from cocoi_cli.runtime.link_errors import LinkError
 from cocoi_cli.runtime.report import InferenceReport, StageReport
 from cocoi_cli.views.progress import SilentProgress
 from tests.runtime.small_network import picture, small_network

@@ -45,7 +45,8 @@ from cocoi_cli.model.network import LoadedModel
 from cocoi_cli.runtime import link as link_module
 from cocoi_cli.runtime.engine import Engine
 from cocoi_cli.runtime.failures import NoAgentsError
-from cocoi_cli.runtime.link import AgentLink, LinkError, VersionError, tcp
+from cocoi_cli.runtime.link import AgentLink, tcp
+from cocoi_cli.runtime.link_errors import LinkError, VersionError
 from cocoi_cli.runtime.options import Options
 from cocoi_cli.runtime.report import InferenceReport
 from cocoi_cli.runtime.trust import make_identity
